@@ -1,0 +1,182 @@
+"""The JSON contract: what every command prints, hands on with `--from`, and later records.
+
+The dataclasses are the single source: `docs/reference/result.schema.json` is generated from them.
+Keys that have nothing to say are left out of the JSON.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, Literal
+
+from pipeline.errors import Outcome
+
+SCHEMA = "openeg-deploy/v1"
+
+Kind = Literal["deploy", "rollback", "promote", "revert"]
+RolloutOutcome = Literal[
+    "deployed",
+    "superseded",
+    "failed",
+    "sync_failed",
+    "timed_out",
+    "suspended",
+    "unreachable",
+    "denied",
+    "not_found",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """One image of a deployment. `name` is `images[].name`; `repository` says where it is stored."""
+
+    name: str
+    repository: str
+    tag: str
+    digest: str | None = None
+    service: str | None = None
+    previous: str | None = None
+    """The tag that stood there before; None when there was none."""
+    source: str | None = None
+    """`URL@COMMIT` of the application repository."""
+
+    @property
+    def reference(self) -> str:
+        """`repository:tag`, as a pod's spec names it."""
+        return f"{self.repository}:{self.tag}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangedLine:
+    """One changed value of the GitOps repository; `line` counts from 1 in the new file."""
+
+    file: str
+    line: int
+    name: str
+    old: str | None
+    new: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gitops:
+    """What was published where. When nothing changed, `revision` is the head that was read."""
+
+    repository: str
+    branch: str
+    revision: str | None = None
+    changed: tuple[ChangedLine, ...] = ()
+    pull_request: str | None = None
+    attempts: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """Why a rollout failed, as a person would want to read it."""
+
+    reason: str
+    """The field's own word: `ImagePullBackOff`, `CrashLoopBackOff`, `ComparisonError`, `SyncFailed` …"""
+    message: str
+    resource: str | None = None
+    """`Kind/name` of what is broken."""
+    container: str | None = None
+    logs: tuple[str, ...] = ()
+    """The container's last lines, oldest first."""
+    events: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Application:
+    """How one Argo CD application ended."""
+
+    name: str
+    outcome: RolloutOutcome
+    revision: str | None = None
+    """The revision that Argo CD has synced."""
+    health: str | None = None
+    cause: Cause | None = None
+    proof: str | None = None
+    """What `deployed` rests on, in words: pods seen, or why none were expected."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """How all applications of one wait ended."""
+
+    applications: tuple[Application, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlackMessage:
+    """Where the one Slack message of a deployment stands; `ts` is None for an incoming webhook."""
+
+    channel: str
+    ts: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notices:
+    """The notices that were written."""
+
+    slack: SlackMessage | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollback:
+    """The rollback that a failed deployment set off by itself."""
+
+    outcome: Outcome
+    images: tuple[Image, ...] = ()
+    gitops: Gitops | None = None
+    rollout: Rollout | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """The error that ended the command."""
+
+    class_: str
+    message: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """The one object that a command prints."""
+
+    command: str
+    outcome: Outcome
+    schema: str = SCHEMA
+    deployment_id: str | None = None
+    environment: str | None = None
+    images: tuple[Image, ...] = ()
+    gitops: Gitops | None = None
+    rollout: Rollout | None = None
+    rollback: Rollback | None = None
+    notices: Notices | None = None
+    kind: Kind | None = None
+    actor: str | None = None
+    run: str | None = None
+    started: str | None = None
+    """RFC 3339, UTC."""
+    finished: str | None = None
+    error: Failure | None = None
+    urls: dict[str, str] | None = None
+    seconds: dict[str, float] | None = None
+    """Seconds per stage: build, publish, wait, total."""
+
+
+def to_json(value: object) -> Any:
+    """Plain JSON values of a contract dataclass, without the keys that have nothing to say."""
+    if is_dataclass(value):
+        pairs = ((field.name.rstrip("_"), getattr(value, field.name)) for field in fields(value))
+        return {key: to_json(item) for key, item in pairs if item is not None and item != () and item != {}}
+    if isinstance(value, tuple | list):
+        return [to_json(item) for item in value]
+    if isinstance(value, dict):
+        return {key: to_json(item) for key, item in value.items()}
+    return value
+
+
+def changed_files(lines: Iterable[ChangedLine]) -> tuple[str, ...]:
+    """The files that `lines` touch, each once, in order."""
+    return tuple(dict.fromkeys(line.file for line in lines))

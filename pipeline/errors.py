@@ -1,0 +1,276 @@
+"""The error tree: one class per situation, with its exit code and what to do next.
+
+`docs/reference/exit-codes.md` is generated from these classes: a class's docstring says when it occurs.
+Raise the most precise class, with a message that says what happened and where (file, line, host, name).
+"""
+
+from typing import ClassVar, Literal
+
+Outcome = Literal[
+    "built",
+    "edited",
+    "planned",
+    "published",
+    "deployed",
+    "unchanged",
+    "superseded",
+    "refused",
+    "failed",
+    "timed_out",
+    "suspended",
+    "reported",
+    "findings",
+]
+
+
+class PipelineError(Exception):
+    """Base of every error that a user can act on."""
+
+    exit_code: ClassVar[int]
+    outcome: ClassVar[Outcome] = "failed"
+    remedy: str
+
+    def __init__(self, message: str, *, remedy: str | None = None) -> None:
+        """`message` says what and where; `remedy` replaces the class's own advice where more is known."""
+        super().__init__(message)
+        if remedy is not None:
+            self.remedy = remedy
+
+
+# 2: usage or configuration
+
+
+class UsageError(PipelineError):
+    """A flag, an argument or a combination of them makes no sense."""
+
+    exit_code = 2
+    remedy = "Run the command with --help for its options."
+
+
+class ConfigInvalid(PipelineError):
+    """deploy.yaml or .deploy/config.yaml does not say what it must."""
+
+    exit_code = 2
+    remedy = "Correct the named key; docs/reference/configuration.md lists every key."
+
+
+class NotAvailableYet(PipelineError):
+    """The option belongs to a feature that this version does not have."""
+
+    exit_code = 2
+    remedy = "Leave the option out, or use a later version."
+
+
+class ExtraMissing(PipelineError):
+    """A Python package that only this command needs is not installed."""
+
+    exit_code = 2
+    remedy = "Install the package with all extras: pip install 'openeg-deploy[all]'."
+
+
+class KustomizationUnusable(PipelineError):
+    """A kustomization file cannot be edited safely: damaged, ambiguous, templated, or not YAML."""
+
+    exit_code = 2
+    remedy = "Mend the named line by hand, check it with `kustomize build`, and run again."
+
+
+# 3: refused
+
+
+class Refused(PipelineError):
+    """A rule that protects the deployment says no."""
+
+    exit_code = 3
+    outcome = "refused"
+    remedy = "Read which rule refused; nothing was changed."
+
+
+class TagIsMutable(Refused):
+    """The tag is not a full commit hash: `latest`, a branch name, a short hash."""
+
+    remedy = "Deploy the full 40-character commit hash that the image was built from."
+
+
+class TreeIsDirty(Refused):
+    """The work tree differs from its commit, so that the commit would not tell what is in the image."""
+
+    remedy = "Commit or stash the changes, then run again."
+
+
+class TagIsTaken(Refused):
+    """The registry already has this tag, built from another commit."""
+
+    remedy = "Never overwrite a tag: find out who pushed it, delete it in the registry, then build again."
+
+
+class Diverged(Refused):
+    """The new commit is neither before nor after the one that is deployed."""
+
+    remedy = "Merge or rebase onto the deployed commit, or pass --allow-diverged."
+
+
+class OrderUnknown(Refused):
+    """Under `order: strict` the new commit could not be compared with the deployed one."""
+
+    remedy = "Give the application's repository with --source, with full history, or relax `order`."
+
+
+class LocalChanges(Refused):
+    """A file that would be edited has uncommitted changes."""
+
+    remedy = "Commit, stash or discard the changes of the named file, then run again."
+
+
+class BranchIsProtected(Refused):
+    """The server does not let this user push to the branch."""
+
+    remedy = "Allow this token to push to the branch, or deploy through a pull request."
+
+
+# 4: not found
+
+
+class NotFound(PipelineError):
+    """Something that was named does not exist."""
+
+    exit_code = 4
+    remedy = "Check the spelling of the name."
+
+
+class EntryNotFound(NotFound):
+    """The kustomization has no images entry of that name."""
+
+    remedy = "Use one of the names listed, or pass --create to add the entry."
+
+
+class OverlayNotFound(NotFound):
+    """The path in the GitOps repository does not exist or holds no kustomization file."""
+
+    remedy = "Check --overlay and --env against the GitOps repository."
+
+
+class RepositoryNotFound(NotFound):
+    """There is no git repository at that address, or the token may not see it."""
+
+    remedy = "Check the address; a private repository also needs GITOPS_TOKEN."
+
+
+class BranchNotFound(NotFound):
+    """The repository has no such branch, or no commit at all."""
+
+    remedy = "Check --branch; a new repository needs a first commit."
+
+
+class ImageNotFound(NotFound):
+    """The registry does not have that image."""
+
+    remedy = "Build and push the image first, or pass --no-check-image if the registry cannot be read."
+
+
+class ApplicationNotFound(NotFound):
+    """Argo CD does not know that application."""
+
+    remedy = "Check --app and --argocd-project."
+
+
+# 5: authentication or permission
+
+
+class Denied(PipelineError):
+    """Who we are was not accepted, or may not do this."""
+
+    exit_code = 5
+    remedy = "Check the token and its permissions."
+
+
+class GitDenied(Denied):
+    """The git server refused our credentials or our right to push."""
+
+    remedy = "Set GITOPS_TOKEN to a token that may read and write the GitOps repository."
+
+
+class RegistryDenied(Denied):
+    """The registry refused our credentials."""
+
+    remedy = "Set REGISTRY_USERNAME and REGISTRY_PASSWORD, or log in with `docker login`."
+
+
+class ArgoCDDenied(Denied):
+    """Argo CD refused the token, or the account lacks the right; an unknown application looks the same."""
+
+    remedy = "Check ARGOCD_AUTH_TOKEN, its RBAC, and the application's name; pass --argocd-project to tell them apart."
+
+
+# 6 to 8
+
+
+class BranchMovedTooOften(PipelineError):
+    """Other writers won every race for the branch until the deadline."""
+
+    exit_code = 6
+    remedy = "Run again; if many jobs write at once, raise --deadline."
+
+
+class Unreachable(PipelineError):
+    """A server did not answer, or broke off and did not come back."""
+
+    exit_code = 7
+    remedy = "Check the address, the network and any proxy; the message names the host."
+
+
+class BuildFailed(PipelineError):
+    """The image could not be built."""
+
+    exit_code = 8
+    remedy = "Read the build's last lines above; the same Dockerfile fails with `docker build` too."
+
+
+class PushFailed(PipelineError):
+    """The image was built but the registry does not hold it as pushed."""
+
+    exit_code = 8
+    remedy = "Check the registry's disk, quota and logs, then run again."
+
+
+# 10 to 13: what became of the rollout
+
+
+class SyncFailed(PipelineError):
+    """Argo CD could not apply the manifests, or could not render them."""
+
+    exit_code = 10
+    remedy = "Mend the manifest that the message names; the cluster still runs the former version."
+
+
+class RolloutFailed(PipelineError):
+    """The manifests were applied, and what runs is not healthy; or the branch was rewritten without our commit."""
+
+    exit_code = 11
+    remedy = "Read the cause and the log lines; `rollback` brings the former version back."
+
+
+class RolloutTimedOut(PipelineError):
+    """The deadline passed before health was proved."""
+
+    exit_code = 12
+    outcome = "timed_out"
+    remedy = "Look at the application in Argo CD; raise --timeout if the rollout is only slow."
+
+
+class RolloutSuspended(PipelineError):
+    """The rollout waits for a person, such as a paused canary."""
+
+    exit_code = 13
+    outcome = "suspended"
+    remedy = "Promote or abort the rollout, then run `wait` again."
+
+
+# 70: a bug of ours
+
+
+class Bug(PipelineError):
+    """Something happened that this program does not understand; the traceback follows."""
+
+    exit_code = 70
+    remedy = "Report it with the traceback: it is our fault, not yours."

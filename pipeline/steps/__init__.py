@@ -1,0 +1,1 @@
+"""The five steps, one module each; the outside world is handed in from `pipeline.edges`."""
