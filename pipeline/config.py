@@ -1,0 +1,178 @@
+"""`deploy.yaml` of the application and `.deploy/config.yaml` of the GitOps repository, typed and checked.
+
+The models are the single source: `docs/reference/*.schema.json` is generated from them. An error names file,
+line, key, what was expected and the nearest key that exists.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
+
+from pipeline.core.image import DEFAULT_REGISTRY
+from pipeline.errors import ConfigInvalid
+
+APPLICATION_FILE = "deploy.yaml"
+GITOPS_FILE = ".deploy/config.yaml"
+DEFAULT_CHANNEL = "cicd"
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Order = Literal["ancestry", "arrival", "strict"]
+Mode = Literal["commit", "pr"]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class GitopsAddress(_Model):
+    """Where the GitOps repository is."""
+
+    url: str | None = Field(None, description="HTTP or SSH URL, or a path.")
+    branch: str | None = Field(None, description="Branch to publish to; the repository's default branch else.")
+
+
+class Service(_Model):
+    """One service of the application repository."""
+
+    image: str = Field(description="Name of the image: `images[].name` of the kustomization.")
+    context: str = Field(".", description="Build context, relative to the repository.")
+    dockerfile: str | None = Field(None, description="Dockerfile, relative to the context.")
+    platforms: tuple[str, ...] = Field((), strict=False, description="Platforms such as linux/arm64.")
+    paths: tuple[str, ...] = Field((), strict=False, description="Paths whose change concerns this service.")
+
+
+class ApplicationConfig(_Model):
+    """`deploy.yaml` of an application repository."""
+
+    version: Literal[1] = Field(1, description="Version of this format.")
+    registry: str = Field(DEFAULT_REGISTRY, description="Registry of images whose name carries none.")
+    gitops: GitopsAddress = Field(GitopsAddress(), description="The GitOps repository.")
+    services: dict[Name, Service] = Field(default_factory=dict, description="The services, by name.")
+
+
+class ArgoCDTarget(_Model):
+    """The Argo CD of an environment."""
+
+    server: str | None = Field(None, description="host:port or URL; ARGOCD_SERVER else.")
+    applications: tuple[str, ...] = Field((), strict=False, description="Applications to wait for.")
+    project: str | None = Field(None, description="Their project.")
+
+
+class Environment(_Model):
+    """One environment of the GitOps repository."""
+
+    overlay: str | None = Field(None, description="Folder of the kustomization; overlays/NAME else.")
+    argocd: ArgoCDTarget = Field(ArgoCDTarget(), description="What to wait for.")
+    mode: Mode = Field("commit", description="Publish as a commit or through a pull request.")
+    order: Order = Field("ancestry", description="Which commit may follow which.")
+    after: tuple[str, ...] = Field((), strict=False, description="Environments that must be healthy first.")
+    timeout: float | None = Field(None, strict=False, gt=0, description="Seconds to wait for health.")
+
+
+class SlackTarget(_Model):
+    """Where notices go."""
+
+    channel: str = Field(DEFAULT_CHANNEL, description="Channel name or id.")
+
+
+class GitopsConfig(_Model):
+    """`.deploy/config.yaml` of a GitOps repository."""
+
+    environments: dict[Name, Environment] = Field(default_factory=dict, description="The environments, by name.")
+    slack: SlackTarget = Field(SlackTarget(), description="Where notices go.")
+
+
+Model = TypeVar("Model", bound=_Model)
+
+
+_WORDS = (
+    ("Input should be", "expected"),
+    ("String should match", "expected a name that matches"),
+    ("a valid dictionary", "a mapping"),
+    ("a valid tuple", "a list"),
+    ("a valid string", "text (quote it)"),
+)
+
+
+def load(model: type[Model], data: bytes, file: str) -> Model:
+    """Read and check one configuration file; `file` is its name in messages. Raises ConfigInvalid."""
+    try:
+        yaml = YAML(typ="safe", pure=True)
+        root: Node | None = yaml.compose(data.decode("utf-8-sig"))
+        content = YAML(typ="safe", pure=True).load(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise ConfigInvalid(f"{file}: is not UTF-8 text (byte {error.start})") from error
+    except DuplicateKeyError as error:
+        raise ConfigInvalid(f"{file}:{_line_of(error)}: a key stands here twice") from error
+    except MarkedYAMLError as error:
+        raise ConfigInvalid(f"{file}:{_line_of(error)}: not YAML: {error.problem}") from error
+    except YAMLError as error:
+        raise ConfigInvalid(f"{file}: not YAML: {error}") from error
+    try:
+        return model.model_validate({} if content is None else content)
+    except ValidationError as error:
+        problems = [_explain(model, root, problem, file) for problem in error.errors()]
+        raise ConfigInvalid("\n".join(problems)) from error
+
+
+def _line_of(error: MarkedYAMLError) -> int:
+    mark = error.problem_mark or error.context_mark
+    return mark.line + 1 if mark else 1
+
+
+def _explain(model: type[BaseModel], root: Node | None, problem: Mapping[str, Any], file: str) -> str:
+    location = tuple(part for part in problem["loc"] if part != "[key]")
+    place = f"{file}:{_line(root, location)}"
+    key = ".".join(str(part) for part in location) or "the file"
+    if problem["type"] == "extra_forbidden":
+        valid = list(_keys(model, location[:-1]))
+        near = difflib.get_close_matches(str(location[-1]), valid, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"valid keys: {', '.join(valid)}"
+        return f"{place}: unknown key {key!r}; {hint}"
+    if problem["type"] == "missing":
+        return f"{place}: key {key!r} is missing"
+    shown = repr(problem["input"])
+    return f"{place}: {key}: {_expected(problem['msg'])}, found {shown if len(shown) <= 60 else shown[:57] + '...'}"
+
+
+def _expected(message: str) -> str:
+    """Pydantic's sentence in YAML's words: `Input should be a valid dictionary` becomes `expected a mapping`."""
+    for theirs, ours in _WORDS:
+        message = message.replace(theirs, ours)
+    return message
+
+
+def _line(node: Node | None, location: tuple[Any, ...]) -> int:
+    """The line, from 1, of the deepest part of `location` that the file has."""
+    line = 1
+    for part in location:
+        if isinstance(node, MappingNode):
+            pairs = [(key, value) for key, value in node.value if key.value == str(part)]
+            if not pairs:
+                break
+            key, node = pairs[0]
+            line = key.start_mark.line + 1
+        elif isinstance(node, SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+    return line
+
+
+def _keys(model: type[BaseModel], location: tuple[Any, ...]) -> Iterator[str]:
+    """The keys that are valid at `location`, found by walking the models' annotations."""
+    for part in location:
+        field = model.model_fields.get(str(part))
+        inner = field.annotation if field else None
+        if field is None:  # a name of the user's own, such as a service: the model stays
+            continue
+        arguments = getattr(inner, "__args__", ())
+        candidates = [item for item in (inner, *arguments) if isinstance(item, type) and issubclass(item, BaseModel)]
+        if candidates:
+            model = candidates[0]
+    yield from model.model_fields

@@ -1,0 +1,310 @@
+"""ONE table of options: flag, environment variable, help, default, and whether it is secret.
+
+The command line (`pipeline.cli.flags`), the reference page and the action's inputs are made from it.
+Precedence: flags beat environment variables, these beat configuration files, these beat the defaults here.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from pipeline.core.image import DEFAULT_REGISTRY
+from pipeline.core.secret import Secret
+
+APPLICATION = "Application and image"
+GITOPS = "GitOps repository"
+ROLLOUT = "Argo CD and rollout"
+OUTPUT = "Output and notices"
+SANDBOX = "Sandbox"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One option. `name` is the flag without dashes; a secret has no flag, only its environment variable."""
+
+    name: str
+    group: str
+    help: str
+    default: str | float | bool | None = None
+    environment: str | None = None
+    metavar: str | None = None
+    repeatable: bool = False
+    secret: bool = False
+    path: bool = False
+    """Whether the value is a file or folder, for shell completion."""
+    flag_only: bool = False
+    """Whether an environment variable would make no sense, as for --help-like switches of one run."""
+
+    @property
+    def variable(self) -> str | None:
+        """The environment variable that stands in for the flag."""
+        if self.flag_only:
+            return None
+        return self.environment or f"PIPELINE_{self.name.upper().replace('-', '_')}"
+
+
+def _table(*options: Option) -> Mapping[str, Option]:
+    return {option.name: option for option in options}
+
+
+OPTIONS = _table(
+    # what is deployed
+    Option(
+        name="image",
+        group=APPLICATION,
+        metavar="NAME[=TAG]",
+        repeatable=True,
+        help="Image by its `images[].name`, with the full commit hash as tag, optionally @sha256:DIGEST. "
+        "`build` and `deploy` take NAME alone and build it.",
+    ),
+    Option(
+        name="service",
+        group=APPLICATION,
+        metavar="NAME",
+        repeatable=True,
+        help="Service of deploy.yaml; all of them when none is named.",
+    ),
+    Option(
+        name="source",
+        group=APPLICATION,
+        metavar="PATH|URL",
+        default=".",
+        path=True,
+        help="The application's git repository, which tells the order of commits.",
+    ),
+    Option(
+        name="context",
+        group=APPLICATION,
+        metavar="DIR",
+        default=".",
+        path=True,
+        help="Build context, relative to the application repository.",
+    ),
+    Option(
+        name="dockerfile",
+        group=APPLICATION,
+        metavar="FILE",
+        path=True,
+        help="Dockerfile, relative to the context; `Dockerfile` when not given.",
+    ),
+    Option(
+        name="platform",
+        group=APPLICATION,
+        metavar="OS/ARCH",
+        repeatable=True,
+        help="Platform to build for; several need buildx.",
+    ),
+    Option(
+        name="registry",
+        group=APPLICATION,
+        metavar="HOST",
+        default=DEFAULT_REGISTRY,
+        help="Registry of images whose name carries none.",
+    ),
+    Option(
+        name="registry-username",
+        group=APPLICATION,
+        secret=True,
+        environment="REGISTRY_USERNAME",
+        help="Its user.",
+    ),
+    Option(
+        name="registry-password",
+        group=APPLICATION,
+        secret=True,
+        environment="REGISTRY_PASSWORD",
+        help="Password or token for --registry; otherwise Docker's own configuration is used.",
+    ),
+    Option(
+        name="no-check-image",
+        group=APPLICATION,
+        default=False,
+        help="Do not ask the registry whether the image is there.",
+    ),
+    # where it is written
+    Option(
+        name="gitops",
+        group=GITOPS,
+        metavar="URL|PATH",
+        help="The GitOps repository: HTTP or SSH URL, bare repository, or work tree. "
+        "Default: gitops.url of deploy.yaml, else the current directory.",
+    ),
+    Option(name="branch", group=GITOPS, metavar="NAME", help="Branch of the GitOps repository; else its default."),
+    Option(name="env", group=GITOPS, metavar="NAME", default="production", help="Environment to deploy to."),
+    Option(
+        name="overlay",
+        group=GITOPS,
+        metavar="PATH",
+        repeatable=True,
+        help="Folder with the kustomization to edit. Default: .deploy/config.yaml, else overlays/ENV.",
+    ),
+    Option(name="create", group=GITOPS, default=False, help="Add an images entry that is missing."),
+    Option(
+        name="mode",
+        group=GITOPS,
+        metavar="commit|pr",
+        help="Publish as a commit (default) or through a pull request.",
+    ),
+    Option(
+        name="order",
+        group=GITOPS,
+        metavar="RULE",
+        help="Which commit may follow which: ancestry (default), arrival or strict.",
+    ),
+    Option(
+        name="allow-diverged",
+        group=GITOPS,
+        default=False,
+        help="Deploy a commit that is neither before nor after the deployed one.",
+    ),
+    Option(name="deadline", group=GITOPS, metavar="SECONDS", default=120.0, help="How long to try to win the branch."),
+    Option(name="author", group=GITOPS, metavar="'NAME <MAIL>'", help="Author of the commit; git's own setting else."),
+    Option(name="committer", group=GITOPS, metavar="'NAME <MAIL>'", help="Committer of the commit; the author else."),
+    Option(name="no-push", group=GITOPS, default=False, flag_only=True, help="Work tree only: commit, do not push."),
+    Option(name="no-commit", group=GITOPS, default=False, flag_only=True, help="Work tree only: edit, do not commit."),
+    Option(
+        name="dry-run",
+        group=GITOPS,
+        default=False,
+        flag_only=True,
+        help="Show the change as a unified diff; change nothing anywhere.",
+    ),
+    Option(
+        name="gitops-token",
+        group=GITOPS,
+        secret=True,
+        environment="GITOPS_TOKEN",
+        help="Token that may write the GitOps repository; GITHUB_TOKEN stands in for it.",
+    ),
+    Option(
+        name="github-token",
+        group=GITOPS,
+        secret=True,
+        environment="GITHUB_TOKEN",
+        help="Token for the application repository.",
+    ),
+    # what becomes of it
+    Option(
+        name="app",
+        group=ROLLOUT,
+        metavar="NAME",
+        repeatable=True,
+        help="Argo CD application to wait for. Default: .deploy/config.yaml.",
+    ),
+    Option(
+        name="argocd-server",
+        group=ROLLOUT,
+        metavar="HOST:PORT|URL",
+        environment="ARGOCD_SERVER",
+        help="Argo CD's API server.",
+    ),
+    Option(name="argocd-token", group=ROLLOUT, secret=True, environment="ARGOCD_AUTH_TOKEN", help="Argo CD's token."),
+    Option(
+        name="argocd-project",
+        group=ROLLOUT,
+        metavar="NAME",
+        help="Project of the applications; makes `unknown` and `forbidden` different answers.",
+    ),
+    Option(
+        name="argocd-header",
+        group=ROLLOUT,
+        metavar="'NAME: VALUE'",
+        repeatable=True,
+        help="Extra header for a private front. $VARIABLE in the value is taken from the environment.",
+    ),
+    Option(name="argocd-root-path", group=ROLLOUT, metavar="PATH", help="Path below which Argo CD is served."),
+    Option(name="argocd-ca", group=ROLLOUT, metavar="FILE", path=True, help="CA bundle (PEM) of a private front."),
+    Option(name="argocd-client-cert", group=ROLLOUT, metavar="FILE", path=True, help="Client certificate (PEM)."),
+    Option(name="argocd-client-key", group=ROLLOUT, metavar="FILE", path=True, help="Key of the client certificate."),
+    Option(name="argocd-proxy", group=ROLLOUT, metavar="URL", help="HTTP proxy to Argo CD; HTTPS_PROXY works too."),
+    Option(name="revision", group=ROLLOUT, metavar="COMMIT", help="GitOps commit to wait for."),
+    Option(name="timeout", group=ROLLOUT, metavar="SECONDS", default=600.0, help="How long to wait for health."),
+    Option(
+        name="grace",
+        group=ROLLOUT,
+        metavar="SECONDS",
+        default=30.0,
+        help="How long a Degraded application may take to recover.",
+    ),
+    Option(name="sync", group=ROLLOUT, default=False, help="Start the sync: for applications without automated sync."),
+    Option(
+        name="on-failure",
+        group=ROLLOUT,
+        metavar="none|rollback",
+        default="none",
+        help="What to do when the rollout fails.",
+    ),
+    Option(
+        name="to",
+        group=ROLLOUT,
+        metavar="PREVIOUS|TAG",
+        default="PREVIOUS",
+        flag_only=True,
+        help="Version to go back to.",
+    ),
+    # what is told
+    Option(
+        name="from",
+        group=OUTPUT,
+        metavar="FILE",
+        repeatable=True,
+        path=True,
+        flag_only=True,
+        help="Earlier results in JSON (`-` is standard input); a matrix fans in.",
+    ),
+    Option(name="json", group=OUTPUT, default=False, help="Print exactly one JSON object on standard output."),
+    Option(name="slack-channel", group=OUTPUT, metavar="NAME", help="Channel of the notice (default: cicd)."),
+    Option(
+        name="slack-token",
+        group=OUTPUT,
+        secret=True,
+        environment="SLACK_BOT_TOKEN",
+        help="Bot token; the message is updated in place.",
+    ),
+    Option(
+        name="slack-webhook",
+        group=OUTPUT,
+        secret=True,
+        environment="SLACK_WEBHOOK_URL",
+        help="Incoming webhook, where there is no bot; one message at the end.",
+    ),
+    Option(
+        name="slack-api-url",
+        group=OUTPUT,
+        metavar="URL",
+        environment="SLACK_API_URL",
+        help="Another Slack API, such as the sandbox's.",
+    ),
+    Option(name="in-place", group=OUTPUT, default=False, flag_only=True, help="Write the files, do not print."),
+    # the sandbox
+    Option(name="port", group=SANDBOX, metavar="PORT", default=0.0, help="Port to serve on; 0 takes a free one."),
+    Option(name="poll", group=SANDBOX, metavar="SECONDS", default=180.0, help="How often Argo CD looks at git."),
+    Option(name="sync-seconds", group=SANDBOX, metavar="SECONDS", default=0.3, help="How long a sync takes."),
+    Option(
+        name="fault",
+        group=SANDBOX,
+        metavar="TAG=KIND",
+        repeatable=True,
+        help="What happens to pods of that image tag: pull, crash, oom, slow, never-ready, vault-init …",
+    ),
+    Option(name="git-root", group=SANDBOX, metavar="DIR", path=True, help="Bare repositories to serve."),
+)
+
+
+def default(name: str) -> str | float | bool | None:
+    """The default of one option."""
+    return OPTIONS[name].default
+
+
+def secret(environ: Mapping[str, str], *names: str) -> Secret | None:
+    """The first of the named secrets that the environment has; None when it has none of them."""
+    for name in names:
+        variable = OPTIONS[name].variable
+        value = environ.get(variable or "")
+        if value:
+            return Secret(value)
+    return None
+
+
+def secret_variables() -> Iterable[str]:
+    """The environment variables that hold secrets."""
+    return (option.variable for option in OPTIONS.values() if option.secret and option.variable)
