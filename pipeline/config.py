@@ -33,59 +33,59 @@ class _Model(BaseModel):
 class GitopsAddress(_Model):
     """Where the GitOps repository is."""
 
-    url: str | None = Field(None, description="HTTP or SSH URL, or a path.")
-    branch: str | None = Field(None, description="Branch to publish to; the repository's default branch else.")
+    url: str | None = Field(default=None, description="HTTP or SSH URL, or a path.")
+    branch: str | None = Field(default=None, description="Branch to publish to; the repository's default branch else.")
 
 
 class Service(_Model):
     """One service of the application repository."""
 
     image: str = Field(description="Name of the image: `images[].name` of the kustomization.")
-    context: str = Field(".", description="Build context, relative to the repository.")
-    dockerfile: str | None = Field(None, description="Dockerfile, relative to the context.")
-    platforms: tuple[str, ...] = Field((), strict=False, description="Platforms such as linux/arm64.")
-    paths: tuple[str, ...] = Field((), strict=False, description="Paths whose change concerns this service.")
+    context: str = Field(default=".", description="Build context, relative to the repository.")
+    dockerfile: str | None = Field(default=None, description="Dockerfile, relative to the context.")
+    platforms: tuple[str, ...] = Field(default=(), strict=False, description="Platforms such as linux/arm64.")
+    paths: tuple[str, ...] = Field(default=(), strict=False, description="Paths whose change concerns this service.")
 
 
 class ApplicationConfig(_Model):
     """`deploy.yaml` of an application repository."""
 
-    version: Literal[1] = Field(1, description="Version of this format.")
-    registry: str = Field(DEFAULT_REGISTRY, description="Registry of images whose name carries none.")
-    gitops: GitopsAddress = Field(GitopsAddress(), description="The GitOps repository.")
+    version: Literal[1] = Field(default=1, description="Version of this format.")
+    registry: str = Field(default=DEFAULT_REGISTRY, description="Registry of images whose name carries none.")
+    gitops: GitopsAddress = Field(default=GitopsAddress(), description="The GitOps repository.")
     services: dict[Name, Service] = Field(default_factory=dict, description="The services, by name.")
 
 
 class ArgoCDTarget(_Model):
     """The Argo CD of an environment."""
 
-    server: str | None = Field(None, description="host:port or URL; ARGOCD_SERVER else.")
-    applications: tuple[str, ...] = Field((), strict=False, description="Applications to wait for.")
-    project: str | None = Field(None, description="Their project.")
+    server: str | None = Field(default=None, description="host:port or URL; ARGOCD_SERVER else.")
+    applications: tuple[str, ...] = Field(default=(), strict=False, description="Applications to wait for.")
+    project: str | None = Field(default=None, description="Their project.")
 
 
 class Environment(_Model):
     """One environment of the GitOps repository."""
 
-    overlay: str | None = Field(None, description="Folder of the kustomization; overlays/NAME else.")
-    argocd: ArgoCDTarget = Field(ArgoCDTarget(), description="What to wait for.")
-    mode: Mode = Field("commit", description="Publish as a commit or through a pull request.")
-    order: Order = Field("ancestry", description="Which commit may follow which.")
-    after: tuple[str, ...] = Field((), strict=False, description="Environments that must be healthy first.")
-    timeout: float | None = Field(None, strict=False, gt=0, description="Seconds to wait for health.")
+    overlay: str | None = Field(default=None, description="Folder of the kustomization; overlays/NAME else.")
+    argocd: ArgoCDTarget = Field(default=ArgoCDTarget(), description="What to wait for.")
+    mode: Mode = Field(default="commit", description="Publish as a commit or through a pull request.")
+    order: Order = Field(default="ancestry", description="Which commit may follow which.")
+    after: tuple[str, ...] = Field(default=(), strict=False, description="Environments that must be healthy first.")
+    timeout: float | None = Field(default=None, strict=False, gt=0, description="Seconds to wait for health.")
 
 
 class SlackTarget(_Model):
     """Where notices go."""
 
-    channel: str = Field(DEFAULT_CHANNEL, description="Channel name or id.")
+    channel: str = Field(default=DEFAULT_CHANNEL, description="Channel name or id.")
 
 
 class GitopsConfig(_Model):
     """`.deploy/config.yaml` of a GitOps repository."""
 
     environments: dict[Name, Environment] = Field(default_factory=dict, description="The environments, by name.")
-    slack: SlackTarget = Field(SlackTarget(), description="Where notices go.")
+    slack: SlackTarget = Field(default=SlackTarget(), description="Where notices go.")
 
 
 Model = TypeVar("Model", bound=_Model)
@@ -145,7 +145,7 @@ def _expected(message: str) -> str:
     """Pydantic's sentence in YAML's words: `Input should be a valid dictionary` becomes `expected a mapping`."""
     for theirs, ours in _WORDS:
         message = message.replace(theirs, ours)
-    return message
+    return message.partition(" or instance of")[0]
 
 
 def _line(node: Node | None, location: tuple[Any, ...]) -> int:
