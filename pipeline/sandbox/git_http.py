@@ -1,0 +1,130 @@
+"""Git over smart HTTP: every bare repository below one folder, served by git's own `git http-backend` (a CGI).
+
+Bodies stream in both directions, so that a push or a clone of any size takes little memory.
+The contract with the backend: https://git-scm.com/docs/git-http-backend
+"""
+
+import base64
+import binascii
+import contextlib
+import hmac
+import io
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, cast
+
+from werkzeug.exceptions import ClientDisconnected
+from werkzeug.wsgi import get_input_stream
+
+from pipeline.core.secret import Secret
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+_PIECE = 1 << 16
+_KEPT = ("PATH", "HOME", "TMPDIR", "LANG")
+"""What the backend and the repositories' hooks see of our environment: no token, no GIT_DIR."""
+_CGI = ("REQUEST_METHOD", "QUERY_STRING", "CONTENT_TYPE", "CONTENT_LENGTH", "REMOTE_ADDR", "HTTP_CONTENT_ENCODING")
+
+
+def git_http(root: Path, *, token: Secret | None = None, partial: bool = True) -> "WSGIApplication":
+    """A WSGI application that serves `root/NAME` as `/NAME`, for reading and pushing.
+
+    With `token`, every request needs it as the password of basic authentication; the user's name is free, as on
+    GitHub. `partial` is whether the server knows partial clones (`--filter`).
+    """
+
+    def app(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        user, password = _credentials(environ.get("HTTP_AUTHORIZATION", ""))
+        if token and not hmac.compare_digest(password.encode(), token.reveal().encode()):
+            return _refuse(start_response)
+        return _run_backend(root, environ, start_response, user or "anonymous", partial)
+
+    return app
+
+
+def _credentials(authorization: str) -> tuple[str, str]:
+    scheme, _, encoded = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        return "", ""
+    try:
+        user, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        return "", ""
+    return user, password
+
+
+def _refuse(start_response: "StartResponse") -> Iterable[bytes]:
+    headers = [("WWW-Authenticate", 'Basic realm="git"'), ("Content-Type", "text/plain")]
+    start_response("401 Unauthorized", headers)
+    return [b"a token is needed\n"]
+
+
+def _run_backend(
+    root: Path, environ: "WSGIEnvironment", start_response: "StartResponse", user: str, partial: bool
+) -> Iterator[bytes]:
+    backend = subprocess.Popen(
+        ["git", "http-backend"],
+        env=_environment(root, environ, user, partial),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,  # what the client must know travels in git's side band
+    )
+    stdin, stdout = cast("io.BufferedWriter", backend.stdin), cast("io.BufferedReader", backend.stdout)
+    feeder = threading.Thread(target=_feed, args=(get_input_stream(environ), stdin))
+    feeder.start()
+    try:
+        status, headers = _head(stdout)
+        start_response(status, headers)
+        while piece := stdout.read1(_PIECE):
+            yield piece
+    finally:
+        # When the client is gone, a push that has arrived whole is still carried out, as on most servers.
+        stdout.close()
+        feeder.join()
+        backend.wait()
+
+
+def _environment(root: Path, environ: "WSGIEnvironment", user: str, partial: bool) -> dict[str, str]:
+    """The CGI environment. Request headers are picked one by one: `Proxy:` must not become HTTP_PROXY."""
+    return {
+        **{name: os.environ[name] for name in _KEPT if name in os.environ},
+        **{name: environ[name] for name in _CGI if name in environ},
+        "GIT_PROJECT_ROOT": str(root.resolve()),
+        "GIT_HTTP_EXPORT_ALL": "1",
+        "GIT_PROTOCOL": environ.get("HTTP_GIT_PROTOCOL", ""),
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": "uploadpack.allowFilter",
+        "GIT_CONFIG_VALUE_0": str(partial).lower(),
+        "PATH_INFO": os.fsdecode(environ["PATH_INFO"].encode("latin-1")),
+        "REMOTE_USER": user,  # without it the backend refuses every push
+    }
+
+
+def _feed(body: IO[bytes], stdin: IO[bytes]) -> None:
+    """Hand the request's body on; the rest of one that the backend no longer reads is thrown away."""
+    with contextlib.suppress(OSError, ValueError, ClientDisconnected):  # the client broke off: so does the input
+        try:
+            with stdin:
+                shutil.copyfileobj(body, stdin, _PIECE)
+        except BrokenPipeError:
+            while body.read(_PIECE):
+                pass
+
+
+def _head(stdout: IO[bytes]) -> tuple[str, list[tuple[str, str]]]:
+    """The CGI header, as WSGI wants it."""
+    status, headers = "200 OK", []
+    while line := stdout.readline().strip():
+        name, _, value = line.decode("latin-1").partition(":")
+        if name.lower() == "status":
+            status = value.strip()
+        else:
+            headers.append((name, value.strip()))
+    if not headers:  # the backend died before it said anything
+        return "500 Internal Server Error", [("Content-Type", "text/plain")]
+    return status, headers
