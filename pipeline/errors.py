@@ -219,6 +219,12 @@ class Unreachable(PipelineError):
     remedy = "Check the address, the network and any proxy; the message names the host."
 
 
+class RegistryUnusable(Unreachable):
+    """The registry answered, but not as the OCI distribution API says: overloaded, broken, or no registry at all."""
+
+    remedy = "Check --registry and the registry's logs, then run again."
+
+
 class BuildFailed(PipelineError):
     """The image could not be built."""
 
