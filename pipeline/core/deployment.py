@@ -5,7 +5,7 @@ Keys that have nothing to say are left out of the JSON.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal
 
 from pipeline.errors import Outcome
@@ -62,7 +62,8 @@ class Gitops:
     """What was published where. When nothing changed, `revision` is the head that was read."""
 
     repository: str
-    branch: str
+    branch: str | None = None
+    """None for files that were edited without git."""
     revision: str | None = None
     changed: tuple[ChangedLine, ...] = ()
     pull_request: str | None = None
@@ -111,6 +112,8 @@ class SlackMessage:
 
     channel: str
     ts: str | None = None
+    details: str | None = None
+    """The `ts` of the one reply in its thread."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +137,8 @@ class Rollback:
 class Failure:
     """The error that ended the command."""
 
-    class_: str
+    class_: str = field(metadata={"alias": "class"})
+    """Name of the class in `pipeline.errors`."""
     message: str
     remedy: str
 
@@ -143,9 +147,9 @@ class Failure:
 class Deployment:
     """The one object that a command prints."""
 
+    schema: str = SCHEMA
     command: str
     outcome: Outcome
-    schema: str = SCHEMA
     deployment_id: str | None = None
     environment: str | None = None
     images: tuple[Image, ...] = ()
@@ -168,7 +172,7 @@ class Deployment:
 def to_json(value: object) -> Any:
     """Plain JSON values of a contract dataclass, without the keys that have nothing to say."""
     if is_dataclass(value):
-        pairs = ((field.name.rstrip("_"), getattr(value, field.name)) for field in fields(value))
+        pairs = ((item.metadata.get("alias", item.name), getattr(value, item.name)) for item in fields(value))
         return {key: to_json(item) for key, item in pairs if item is not None and item != () and item != {}}
     if isinstance(value, tuple | list):
         return [to_json(item) for item in value]

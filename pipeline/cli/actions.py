@@ -1,0 +1,41 @@
+"""What GitHub Actions' runner reads: workflow commands on the log, and the files it names in the environment.
+
+https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands
+"""
+
+import json
+import re
+import secrets
+from collections.abc import Mapping
+
+
+def annotation(title: str, text: str) -> str:
+    """An `::error::` command, escaped as the runner decodes it; it shows on the log and on the run's page."""
+    return f"::error title={_escape(title, ':,')}::{_escape(text)}"
+
+
+def _escape(text: str, more: str = "") -> str:
+    for mark in "%\r\n" + more:  # '%' first, or it would be escaped twice
+        text = text.replace(mark, f"%{ord(mark):02X}")
+    return text
+
+
+def harmless(text: str) -> str:
+    """Foreign text, such as an application's log, that the runner will not take for a workflow command.
+
+    The runner obeys `::name::` at the start of a line, after any white space, and the older `##[name]` anywhere.
+    """
+    return re.sub(r"(?m)^([^\S\n]*)::", r"\1: :", text).replace("##[", "# #[")
+
+
+def outputs(values: Mapping[str, object]) -> str:
+    """Lines for `$GITHUB_OUTPUT`: text and numbers as they are, everything nested as JSON.
+
+    Each value has a delimiter of its own, drawn at random, so that no value can end itself and forge another.
+    """
+    lines = []
+    for name, value in values.items():
+        text = value if isinstance(value, str) else json.dumps(value)
+        delimiter = f"end_{secrets.token_hex(16)}"
+        lines.append(f"{name}<<{delimiter}\n{text}\n{delimiter}\n")
+    return "".join(lines)

@@ -1,0 +1,157 @@
+"""How a deployment is put into words, the same in Slack, in a job summary and on a terminal."""
+
+import re
+from collections.abc import Iterable
+from urllib.parse import urlsplit, urlunsplit
+
+from pipeline.core.deployment import Application, Deployment, Image, RolloutOutcome
+from pipeline.core.image import is_commit
+from pipeline.errors import Outcome
+
+_STATES: dict[Outcome, tuple[str, str]] = {
+    "built": ("📦", "has built its image"),
+    "edited": ("📝", "has edited its files"),
+    "planned": ("📝", "is planned, nothing was changed"),
+    "published": ("🚀", "is published"),
+    "deployed": ("✅", "succeeded"),
+    "unchanged": ("✅", "changed nothing"),
+    "superseded": ("⏭️", "was superseded by a newer change"),
+    "refused": ("⛔", "was refused"),
+    "failed": ("❌", "failed"),
+    "timed_out": ("⌛", "timed out"),
+    "suspended": ("⏸️", "waits for a person"),
+    "reported": ("📋", "is reported"),
+    "findings": ("🔎", "has findings"),
+}
+_UNDER_WAY = ("🔄", "is under way")
+_ROLLED_BACK = ("↩️", "failed and was rolled back")
+_NOUNS = {"deploy": "Deployment", "rollback": "Rollback", "promote": "Promotion", "revert": "Revert"}
+_LINKS = {"commit": "Commit", "run": "Run", "argocd": "Argo CD", "pull_request": "Pull request"}
+
+_LINK_BREAKING = re.compile(r"""[\s<>"'`|\\]""")
+
+_MANY = 3
+_LONG = 40
+
+_TERMINAL_COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
+# C0 and C1 controls without tab and newline, line separators, and marks that turn the writing direction around.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+
+def visible(text: str) -> str:
+    """Foreign text with its control characters made visible, so that it cannot steer a terminal or hide itself.
+
+    Colours, which build tools and applications write, are dropped; newlines and tabs stay.
+
+    >>> visible("\\x1b[31mred\\x1b[0m\\x07")
+    'red\\\\x07'
+    """
+    plain = _TERMINAL_COLOUR.sub("", text.replace("\r\n", "\n"))
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), plain)
+
+
+def one_line(text: str, limit: int) -> str:
+    """Visible text on one line of at most `limit` characters; what is longer ends in `…`."""
+    line = " ".join(visible(text).split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def state(deployment: Deployment, *, final: bool = True) -> tuple[str, str]:
+    """An emoji, and a sentence such as `Deployment of openegflask to production succeeded`."""
+    emoji, phrase = _STATES[deployment.outcome] if final else _UNDER_WAY
+    if deployment.rollback and deployment.rollback.outcome == "deployed":
+        emoji, phrase = _ROLLED_BACK
+    noun = _NOUNS[deployment.kind or "deploy"]
+    where = f" to {one_line(deployment.environment, _LONG)}" if deployment.environment else ""
+    return emoji, f"{noun} of {_subject(deployment)}{where} {phrase}"
+
+
+def mark(outcome: RolloutOutcome) -> str:
+    """The emoji of how one application ended."""
+    return next((emoji for name, (emoji, _) in _STATES.items() if name == outcome), "❌")
+
+
+def _subject(deployment: Deployment) -> str:
+    applications = deployment.rollout.applications if deployment.rollout else ()
+    names = [image.service or image.name for image in deployment.images] or [item.name for item in applications]
+    shown = [one_line(name, _LONG) for name in dict.fromkeys(names)]
+    if len(shown) > _MANY:
+        shown = [*shown[:_MANY], f"{len(shown) - _MANY} more"]
+    return ", ".join(shown) or "the configuration"
+
+
+def short(tag: str | None) -> str:
+    """A commit hash by its first seven digits; another tag as it is; `none` where there is none."""
+    if not tag:
+        return "none"
+    return tag[:7] if is_commit(tag) else one_line(tag, _LONG)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them.
+
+    >>> [duration(0.42), duration(27.94), duration(184)]
+    ['0.4 s', '27.9 s', '3 min 4 s']
+    """
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s"
+
+
+def web_url(url: str | None) -> str | None:
+    """`url` made safe to link to: http(s) only, without credentials; None for anything else."""
+    if not url or _LINK_BREAKING.search(visible(url)):
+        return None
+    try:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            return None
+    except ValueError:
+        return None
+    clean = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    return clean.replace("(", "%28").replace(")", "%29")
+
+
+def source_url(image: Image) -> str | None:
+    """The page of the commit that an image was built from, where its source is a web address.
+
+    GitHub, Gitea and Forgejo have it at this path; GitLab redirects to its own.
+    """
+    repository, _, commit = (image.source or "").rpartition("@")
+    return web_url(f"{repository.removesuffix('.git')}/commit/{commit}") if repository and is_commit(commit) else None
+
+
+def links(deployment: Deployment) -> Iterable[tuple[str, str]]:
+    """Label and address of every link that a deployment has."""
+    urls = dict(deployment.urls or {})
+    if deployment.gitops and deployment.gitops.pull_request:
+        urls.setdefault("pull_request", deployment.gitops.pull_request)
+    for key, url in urls.items():
+        if clean := web_url(url):
+            yield _LINKS.get(key, one_line(key, _LONG)), clean
+
+
+def broken(deployment: Deployment) -> tuple[Application, ...]:
+    """The applications that have a cause to read."""
+    return tuple(item for item in (deployment.rollout.applications if deployment.rollout else ()) if item.cause)
+
+
+def stages(deployment: Deployment) -> tuple[tuple[str, float], ...]:
+    """Name and seconds of each stage in order, without the total."""
+    return tuple((name, seconds) for name, seconds in (deployment.seconds or {}).items() if name != "total")
+
+
+def waterfall(deployment: Deployment, width: int = 32) -> tuple[str, ...]:
+    """The stages as bars under one another, each starting where the one before it ended; empty without stages."""
+    rows = stages(deployment)
+    whole = sum(seconds for _, seconds in rows)
+    label = max((len(name) for name, _ in rows), default=0)
+    lines, before = [], 0.0
+    for name, seconds in rows:
+        start = round(width * before / whole) if whole else 0
+        before += seconds
+        end = round(width * before / whole) if whole else 0
+        bar = " " * min(start, width - 1) + "█" * max(end - start, 1)
+        lines.append(f"{name:<{label}}  {bar:<{width}}  {duration(seconds):>10}")
+    return tuple(lines)
