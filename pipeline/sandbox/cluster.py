@@ -1,0 +1,539 @@
+"""A simulated Kubernetes: workloads roll over pods that live, break and restart as a kubelet would report them.
+
+What the pods and workloads say (reasons, health, messages, events) is what Argo CD 3.1 reports of real ones.
+Nothing here knows of Argo CD's applications, git or HTTP; time comes from the timeline that is handed in.
+"""
+
+import hashlib
+import itertools
+import json
+import secrets
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal, NamedTuple, Protocol, get_args
+
+from pipeline.core.image import split_reference
+
+Manifest = Mapping[str, Any]
+Health = Literal["Healthy", "Suspended", "Progressing", "Missing", "Degraded", "Unknown"]
+FaultKind = Literal["pull", "crash", "oom", "slow", "never-ready", "vault-init", "recover", "sync", "suspended"]
+FAULT_KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
+
+ROLLED = ("Deployment", "StatefulSet", "DaemonSet")
+"""The kinds whose pods are simulated; any other resource is healthy as soon as it is applied."""
+KEPT_REPLICA_SETS = 10
+LONGEST_BACKOFF = 300.0
+VAULT_INIT = "vault-agent-init"
+
+_DEFAULT_LOGS: Mapping[FaultKind, tuple[str, ...]] = {
+    "crash": ("starting", "Traceback (most recent call last):", "RuntimeError: DATABASE_URL is not set"),
+    "oom": ("starting", "loading model into memory"),
+    "recover": ("starting", "database is not up yet: connection refused"),
+    "vault-init": (
+        "==> Vault Agent started! Log data will stream in below:",
+        "[INFO]  agent.auth.handler: authenticating",
+        "[ERROR] agent.auth.handler: error authenticating: permission denied",
+    ),
+}
+
+
+class Timeline(Protocol):
+    """When things happen. Actions run one at a time, under the lock that guards the cluster."""
+
+    def after(self, seconds: float, action: Callable[[], None]) -> None:
+        """Do `action` in `seconds` from now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What goes wrong with an image; `logs` replaces the lines that its container writes."""
+
+    kind: FaultKind
+    logs: tuple[str, ...] = ()
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        return self.logs or _DEFAULT_LOGS.get(self.kind, ())
+
+
+class Key(NamedTuple):
+    """Which resource, as Argo CD names it."""
+
+    group: str
+    kind: str
+    namespace: str
+    name: str
+
+
+def key_of(manifest: Manifest) -> Key:
+    """The key of a rendered manifest."""
+    metadata = manifest["metadata"]
+    group = manifest["apiVersion"].rpartition("/")[0]
+    return Key(group, manifest["kind"], metadata.get("namespace", ""), metadata["name"])
+
+
+def pod_spec(manifest: Manifest) -> Mapping[str, Any]:
+    """The pod spec inside a workload's manifest; empty for a resource that runs nothing."""
+    spec = manifest.get("spec") or {}
+    if manifest["kind"] == "Pod":
+        return spec
+    if manifest["kind"] == "CronJob":
+        spec = (spec.get("jobTemplate") or {}).get("spec") or {}
+    return (spec.get("template") or {}).get("spec") or {}
+
+
+def images_of(manifest: Manifest) -> tuple[str, ...]:
+    """The images of all containers that a manifest would run, each once."""
+    spec = pod_spec(manifest)
+    containers = [*spec.get("initContainers", ()), *spec.get("containers", ())]
+    return tuple(dict.fromkeys(container["image"] for container in containers if container.get("image")))
+
+
+class InvalidManifest(Exception):
+    """What an API server would say of a manifest that it refuses."""
+
+
+def _check(manifest: Manifest) -> None:
+    what = f'{manifest["kind"]}.apps "{manifest["metadata"]["name"]}" is invalid'
+    spec = manifest.get("spec")
+    if not isinstance(spec, dict):
+        raise InvalidManifest(f"{what}: spec: Required value")
+    if not isinstance(spec.get("replicas", 1), int):
+        raise InvalidManifest(f"{what}: spec.replicas: Invalid value: {spec['replicas']!r}: must be a number")
+    template = spec.get("template")
+    containers = (template.get("spec") or {}).get("containers") if isinstance(template, dict) else None
+    if not isinstance(containers, list) or not containers:
+        raise InvalidManifest(f"{what}: spec.template.spec.containers: Required value")
+    for place, container in enumerate(containers):
+        if not isinstance(container, dict) or not container.get("name") or not container.get("image"):
+            raise InvalidManifest(f"{what}: spec.template.spec.containers[{place}]: name and image are required")
+
+
+def now() -> str:
+    """The present time as Kubernetes writes it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass(slots=True)
+class Event:
+    """Something that was said of a pod; the same words again only raise `count`."""
+
+    type: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+    first: str
+    last: str
+    count: int = 1
+    uid: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Pod:
+    """One pod, in the words that Argo CD's resource tree uses."""
+
+    name: str
+    namespace: str
+    template: Manifest
+    template_hash: str
+    owner: Key
+    owner_uid: str
+    created: str
+    uid: str = field(default_factory=lambda: str(uuid.uuid4()))
+    reason: str = "Pending"
+    """Argo CD's `Status Reason`."""
+    health: Health = "Progressing"
+    message: str = ""
+    ready: int = 0
+    """How many of its containers are ready."""
+    restarts: int = 0
+    ending: bool = False
+    waiting: dict[str, str] = field(default_factory=dict)
+    """Containers that have not started, and why not."""
+    logs: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    """Time and text of each line of a container's present run."""
+    previous: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+
+    @property
+    def containers(self) -> tuple[Mapping[str, Any], ...]:
+        return tuple(self.template["spec"].get("containers", ()))
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        return images_of({"kind": "Pod", "spec": self.template["spec"]})
+
+    @property
+    def available(self) -> bool:
+        return not self.ending and self.health == "Healthy"
+
+    def tell(self, kind: Literal["Normal", "Warning"], reason: str, message: str) -> None:
+        for event in self.events:
+            if (event.reason, event.message) == (reason, message):
+                event.count, event.last = event.count + 1, now()
+                return
+        self.events.append(Event(kind, reason, message, now(), now()))
+
+    def write(self, container: str, lines: Iterable[str]) -> None:
+        stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        self.logs.setdefault(container, []).extend((stamp, line) for line in lines)
+
+
+@dataclass(slots=True, kw_only=True)
+class ReplicaSet:
+    """One pod template that a Deployment has had. A template that returns gets its old ReplicaSet back."""
+
+    name: str
+    template_hash: str
+    revision: int
+    created: str
+    uid: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Workload:
+    """A Deployment, StatefulSet or DaemonSet with all that belongs to it."""
+
+    key: Key
+    manifest: Manifest
+    created: str
+    uid: str = field(default_factory=lambda: str(uuid.uuid4()))
+    revision: int = 0
+    restarted: str = ""
+    """When `kubectl rollout restart` was last asked for: part of the template, unlike the manifest in git."""
+    replica_sets: list[ReplicaSet] = field(default_factory=list)
+    pods: list[Pod] = field(default_factory=list)
+    progress: int = 0
+    """Counts the steps forward, so that a deadline can tell whether there was one."""
+    overdue: bool = False
+    suspended: bool = False
+
+    @property
+    def replicas(self) -> int:
+        if self.key.kind == "DaemonSet":
+            return 1  # the simulated cluster has one node
+        count = (self.manifest.get("spec") or {}).get("replicas")
+        return 1 if count is None else int(count)
+
+    @property
+    def template_hash(self) -> str:
+        template = json.dumps([self.manifest["spec"]["template"], self.restarted], sort_keys=True, default=str)
+        return hashlib.sha256(template.encode()).hexdigest()[:10]
+
+    def staying(self) -> list[Pod]:
+        return [pod for pod in self.pods if not pod.ending]
+
+    def updated(self) -> list[Pod]:
+        current = self.template_hash
+        return [pod for pod in self.staying() if pod.template_hash == current]
+
+    def settled(self) -> bool:
+        pods = self.staying()
+        return len(pods) == len(self.updated()) == self.replicas and all(pod.available for pod in pods)
+
+    def health(self) -> tuple[Health, str]:
+        """Health and message, worded as Argo CD words them for this kind."""
+        if self.suspended:
+            return "Suspended", f"{self.key.kind} is paused"
+        updated, pods = self.updated(), self.staying()
+        available = sum(pod.available for pod in pods)
+        if self.key.kind == "StatefulSet":
+            if available < self.replicas:
+                return "Progressing", f"Waiting for {self.replicas - available} pods to be ready..."
+            if len(updated) < self.replicas:
+                text = f"waiting for statefulset rolling update to complete {len(updated)} pods at revision"
+                return "Progressing", f"{text} {self.key.name}-{self.template_hash}..."
+            return "Healthy", ""
+        if self.overdue:
+            return "Degraded", f'Deployment "{self.key.name}" exceeded its progress deadline'
+        what = f'daemon set "{self.key.name}" rollout' if self.key.kind == "DaemonSet" else "rollout"
+        things = "pods" if self.key.kind == "DaemonSet" else "replicas"
+        waiting = f"Waiting for {what} to finish:"
+        if len(updated) < self.replicas:
+            return "Progressing", f"{waiting} {len(updated)} out of {self.replicas} new {things} have been updated..."
+        if len(pods) > len(updated):
+            return "Progressing", f"{waiting} {len(pods) - len(updated)} old replicas are pending termination..."
+        if available < len(updated):
+            return "Progressing", f"{waiting} {available} of {len(updated)} updated {things} are available..."
+        return "Healthy", ""
+
+
+class Cluster:
+    """Holds the workloads and moves their pods. Every call must hold the timeline's lock."""
+
+    def __init__(
+        self,
+        timeline: Timeline,
+        *,
+        pod_seconds: float,
+        progress_deadline_seconds: float,
+        has_image: Callable[[str], bool],
+    ) -> None:
+        """`has_image` says whether an image can be pulled."""
+        self._timeline = timeline
+        self._pod_seconds = pod_seconds
+        self._deadline = progress_deadline_seconds
+        self._has_image = has_image
+        self.on_change: Callable[[Key], None] = lambda _: None
+        """Told of each workload that changed."""
+        self.workloads: dict[Key, Workload] = {}
+        self.faults: dict[str, Fault] = {}
+
+    def set_fault(self, tag: str, fault: Fault | None) -> None:
+        """Break every image with that tag (or `NAME:TAG`) that starts from now on; None mends it."""
+        if fault is None:
+            self.faults.pop(tag, None)
+        else:
+            self.faults[tag] = fault
+        for workload in self.workloads.values():
+            self._roll(workload)
+
+    def fault_of(self, image: str) -> Fault | None:
+        """The fault that an image has: one for `NAME:TAG` goes before one for the tag alone."""
+        repository, tag, _ = split_reference(image)
+        if tag is None:
+            return None
+        parts = repository.split("/")
+        names = ["/".join(parts[start:]) for start in range(len(parts))]
+        return next(
+            (self.faults[key] for key in [*(f"{name}:{tag}" for name in names), tag] if key in self.faults), None
+        )
+
+    def apply(self, manifest: Manifest) -> None:
+        """Create or change a workload; resources of other kinds need no simulation.
+
+        Raises InvalidManifest, as an API server refuses what makes no sense.
+        """
+        key = key_of(manifest)
+        for fault in map(self.fault_of, images_of(manifest)):
+            if fault is not None and fault.kind == "sync":
+                what = f'{key.kind}.{key.group} "{key.name}" is invalid'
+                raise InvalidManifest(f"{what}: spec.template.spec.containers[0].image: Forbidden: refused by policy")
+        if key.kind not in ROLLED:
+            return
+        _check(manifest)
+        workload = self.workloads.get(key)
+        if workload is None:
+            workload = self.workloads[key] = Workload(key=key, manifest=manifest, created=now())
+        else:
+            workload.manifest = manifest
+        self._advance(workload)
+        self._roll(workload)
+
+    def delete(self, key: Key) -> None:
+        """Remove a workload with its pods."""
+        workload = self.workloads.pop(key, None)
+        if workload is not None:
+            for pod in workload.pods:
+                pod.ending = True
+            self.on_change(key)
+
+    def restart(self, key: Key) -> None:
+        """What `kubectl rollout restart` does: the same template with another annotation."""
+        workload = self.workloads[key]
+        workload.restarted = datetime.now(UTC).isoformat()
+        self._advance(workload)
+        self._roll(workload)
+
+    def _advance(self, workload: Workload) -> None:
+        """Count a step forward and give the rollout its whole deadline for the next one."""
+        workload.progress += 1
+        workload.overdue = False
+        if workload.key.kind != "Deployment":
+            return  # the others have no progress deadline
+        seen = workload.progress
+
+        def judge() -> None:
+            if workload.progress == seen and not workload.settled() and not workload.suspended:
+                workload.overdue = True
+                self.on_change(workload.key)
+
+        deadline = workload.manifest["spec"].get("progressDeadlineSeconds")
+        self._timeline.after(self._deadline if deadline is None else float(deadline), judge)
+
+    def _roll(self, workload: Workload) -> None:
+        """One turn of the workload's controller: a rolling update with Kubernetes' default surge of a quarter."""
+        if workload.key.kind == "Deployment":
+            self._current_replica_set(workload)
+        replicas = workload.replicas
+        surge, unavailable = -(-replicas // 4), replicas // 4
+        if workload.key.kind != "Deployment":
+            surge, unavailable = 0, 1
+        current = workload.template_hash
+        workload.suspended = any(pod.available for pod in workload.updated()) and any(
+            fault is not None and fault.kind == "suspended"
+            for fault in map(self.fault_of, images_of(workload.manifest))
+        )
+        # Broken pods of former templates go first, then healthy ones as far as enough stay available.
+        old = sorted((pod for pod in workload.staying() if pod.template_hash != current), key=lambda pod: pod.available)
+        available = sum(pod.available for pod in workload.staying())
+        for pod in old if not workload.suspended else ():
+            if pod.available and available - 1 < replicas - unavailable:
+                break
+            available -= pod.available
+            self._end(workload, pod)
+        surplus = len(workload.updated()) - replicas
+        for pod in sorted(workload.updated(), key=lambda pod: pod.available)[: max(0, surplus)]:
+            self._end(workload, pod)
+        # A StatefulSet's pod keeps its name, so its successor waits until it is gone.
+        standing = workload.pods if workload.key.kind == "StatefulSet" else workload.staying()
+        room = min(replicas - len(workload.updated()), replicas + surge - len(standing))
+        for _ in range(0 if workload.suspended else room):
+            self._start(workload)
+        self.on_change(workload.key)
+
+    def _current_replica_set(self, workload: Workload) -> ReplicaSet:
+        current = workload.template_hash
+        newest = workload.replica_sets[-1] if workload.replica_sets else None
+        if newest is not None and newest.template_hash == current:
+            return newest
+        workload.revision += 1
+        kept = next((item for item in workload.replica_sets if item.template_hash == current), None)
+        if kept is None:
+            name = f"{workload.key.name}-{current}"
+            kept = ReplicaSet(name=name, template_hash=current, revision=workload.revision, created=now())
+        else:
+            workload.replica_sets.remove(kept)
+            kept.revision = workload.revision
+        workload.replica_sets = [*workload.replica_sets, kept][-KEPT_REPLICA_SETS:]
+        return kept
+
+    def _start(self, workload: Workload) -> None:
+        key, current = workload.key, workload.template_hash
+        owner, owner_uid, name = key, workload.uid, f"{key.name}-{secrets.token_hex(3)[:5]}"
+        if key.kind == "Deployment":
+            replica_set = self._current_replica_set(workload)
+            owner, owner_uid = Key("apps", "ReplicaSet", key.namespace, replica_set.name), replica_set.uid
+            name = f"{replica_set.name}-{secrets.token_hex(3)[:5]}"
+        elif key.kind == "StatefulSet":
+            taken = {pod.name for pod in workload.pods}
+            name = next(name for name in (f"{key.name}-{n}" for n in itertools.count()) if name not in taken)
+        pod = Pod(
+            name=name,
+            namespace=key.namespace,
+            template=workload.manifest["spec"]["template"],
+            template_hash=current,
+            owner=owner,
+            owner_uid=owner_uid,
+            created=now(),
+        )
+        workload.pods.append(pod)
+        self._step(workload, pod, self._live(pod))
+
+    def _end(self, workload: Workload, pod: Pod) -> None:
+        """Ask a pod to end: it stands in the tree until its grace is over."""
+        pod.ending, pod.reason = True, "Terminating"
+
+        def gone() -> None:
+            workload.pods.remove(pod)
+            if self.workloads.get(workload.key) is workload:
+                self._roll(workload)
+
+        self._timeline.after(self._pod_seconds / 2, gone)
+
+    def _step(self, workload: Workload, pod: Pod, life: Iterator[float]) -> None:
+        """Let the pod live up to its next wait, and tell the workload's controller."""
+        if pod.ending:
+            return
+        was_available = pod.available
+        wait = next(life, None)
+        if wait is not None:
+            self._timeline.after(wait, lambda: self._step(workload, pod, life))
+        if pod.available and not was_available:
+            self._advance(workload)
+            self._roll(workload)
+        else:
+            self.on_change(workload.key)
+
+    def _fault(self, pod: Pod, *kinds: FaultKind) -> tuple[str, Fault] | None:
+        """The first container of the pod that has one of these faults."""
+        for container in pod.containers:
+            fault = self.fault_of(container["image"])
+            if fault is not None and fault.kind in kinds:
+                return container["name"], fault
+        return None
+
+    def _live(self, pod: Pod) -> Iterator[float]:
+        """The life of a pod as its kubelet reports it; what it yields is the seconds until its next change."""
+        pod.tell("Normal", "Scheduled", f"Successfully assigned {pod.namespace}/{pod.name} to sandbox")
+        pod.waiting = {container["name"]: "ContainerCreating" for container in pod.containers}
+        yield self._pod_seconds * 0.2
+        yield from self._initialize(pod)
+        pod.reason = "ContainerCreating"
+        yield self._pod_seconds * 0.2
+        yield from self._pull(pod)
+        yield from self._run(pod)
+
+    def _initialize(self, pod: Pod) -> Iterator[float]:
+        """Vault's injector adds an init container, which waits for ever where Vault does not let it in."""
+        while found := self._fault(pod, "vault-init"):
+            pod.reason = "Init:0/1"
+            pod.waiting = dict.fromkeys(pod.waiting, "PodInitializing")
+            pod.tell("Normal", "Started", f"Started container {VAULT_INIT}")
+            pod.write(VAULT_INIT, found[1].lines)
+            yield self._pod_seconds * 4
+
+    def _pull(self, pod: Pod) -> Iterator[float]:
+        backoff = self._pod_seconds * 2
+        while True:
+            missing = next((c for c in pod.containers if not self._can_pull(c["image"])), None)
+            if missing is None:
+                pod.health, pod.message = "Progressing", ""
+                return
+            image, name = missing["image"], missing["name"]
+            pod.health, pod.reason = "Degraded", "ErrImagePull"
+            pod.message = f'failed to pull and unpack image "{image}": failed to resolve reference "{image}": not found'
+            pod.waiting[name] = pod.reason
+            pod.tell("Warning", "Failed", f'Failed to pull image "{image}": {pod.message}')
+            yield self._pod_seconds * 0.4
+            pod.reason, pod.message = "ImagePullBackOff", f'Back-off pulling image "{image}"'
+            pod.waiting[name] = pod.reason
+            pod.tell("Normal", "BackOff", pod.message)
+            yield backoff
+            backoff = min(backoff * 2, LONGEST_BACKOFF)
+
+    def _can_pull(self, image: str) -> bool:
+        fault = self.fault_of(image)
+        return not (fault and fault.kind == "pull") and self._has_image(image)
+
+    def _run(self, pod: Pod) -> Iterator[float]:
+        """Start the containers, and start them again as often as one of them ends."""
+        pod.waiting.clear()
+        total = len(pod.containers)
+        backoff = 10  # seconds in the kubelet's words; the sandbox's own are shorter
+        while found := self._fault(pod, "crash", "oom", "recover"):
+            name, fault = found
+            if fault.kind == "recover" and pod.restarts >= 2:
+                break
+            # A container that has ended before makes a pod that is not ready Degraded, also while it runs again.
+            pod.reason, pod.health, pod.message = "Running", "Degraded" if pod.restarts else "Progressing", ""
+            pod.ready = total - 1
+            pod.tell("Normal", "Started", f"Started container {name}")
+            pod.logs[name] = []
+            pod.write(name, fault.lines)
+            yield self._pod_seconds * 0.4
+            pod.reason = "OOMKilled" if fault.kind == "oom" else "Error"
+            pod.previous[name] = pod.logs[name]
+            yield self._pod_seconds * 0.2
+            if pod.restarts:  # the first restart is immediate
+                pod.reason, pod.health = "CrashLoopBackOff", "Degraded"
+                pod.message = (
+                    f"back-off {backoff}s restarting failed container={name} pod={pod.name}_{pod.namespace}({pod.uid})"
+                )
+                pod.tell("Warning", "BackOff", f"Back-off restarting failed container {name} in pod {pod.name}")
+                yield min(self._pod_seconds * backoff / 5, LONGEST_BACKOFF)
+                backoff = min(backoff * 2, 300)
+            pod.restarts += 1
+        pod.reason, pod.message, pod.health = "Running", "", "Degraded" if pod.restarts else "Progressing"
+        for container in pod.containers:
+            pod.logs[container["name"]] = []
+            pod.write(container["name"], ("starting",))
+        yield self._pod_seconds * (10 if self._fault(pod, "slow") else 0.6)
+        while found := self._fault(pod, "never-ready"):
+            pod.ready = total - 1
+            pod.tell("Warning", "Unhealthy", "Readiness probe failed: HTTP probe failed with statuscode: 503")
+            yield max(self._pod_seconds, 1.0)
+        pod.ready, pod.health = total, "Healthy"
+        for container in pod.containers:
+            pod.write(container["name"], ("ready",))

@@ -1,0 +1,583 @@
+"""Argo CD's application controller, simulated: compares git with the cluster, syncs, and says how things stand.
+
+The order of events and the words follow what Argo CD 3.1 was seen to do, stale Healthy included. Applications are
+kept as Argo CD's own JSON, because that JSON is what they are for.
+"""
+
+import copy
+import itertools
+import json
+import queue
+import threading
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from pipeline.sandbox.cluster import Cluster, Health, InvalidManifest, Key, Manifest, Pod, images_of, key_of, now
+from pipeline.sandbox.render import CLUSTER_KINDS, CannotRender, Rendered
+from pipeline.sandbox.tree import NO_HEALTH_CHECK, tree_of
+
+Json = dict[str, Any]
+
+REFRESH = "argocd.argoproj.io/refresh"
+REFRESH_SECONDS = 0.3
+KEPT_HISTORY = 10
+RETRIES = 1
+HEALTH_ORDER: tuple[Health, ...] = ("Healthy", "Suspended", "Progressing", "Missing", "Degraded", "Unknown")
+
+
+class Timeline(Protocol):
+    """When things happen, and the lock that guards them."""
+
+    @property
+    def lock(self) -> AbstractContextManager[Any]:
+        """Held by every action."""
+
+    def after(self, seconds: float, action: Callable[[], None]) -> None:
+        """Do `action` in `seconds` from now."""
+
+
+class Renderer(Protocol):
+    """Turns what git holds now into manifests."""
+
+    def render(self, url: str, revision: str, path: str) -> Rendered:
+        """Raises CannotRender."""
+
+
+class Rejected(Exception):
+    """The API says no: HTTP status, gRPC code and message."""
+
+    def __init__(self, http: int, code: int, message: str) -> None:
+        super().__init__(message)
+        self.http = http
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What an application should be, from all of its sources."""
+
+    revisions: tuple[str, ...]
+    kinds: tuple[str, ...]
+    manifests: dict[Key, Manifest]
+    notes: tuple[str, ...]
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Application:
+    """One application: the parts of its JSON, and what the controller knows beside them."""
+
+    name: str
+    spec: Json
+    metadata: Json
+    status: Json
+    blocked: bool = False
+    """A sync window of the project lets no sync begin."""
+    operation: Json | None = None
+    target: Target | None = None
+    live: dict[Key, Manifest] = field(default_factory=dict)
+    tried: tuple[str, ...] = ()
+    """The revisions that were synced last; automated sync never tries the same ones twice."""
+    settling: bool = False
+    """Between the start of an operation and the comparison after it, health is not looked at anew."""
+    refreshed: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def sources(self) -> list[Json]:
+        return self.spec.get("sources") or [self.spec["source"]]
+
+    @property
+    def automated(self) -> Json | None:
+        automated: Json | None = (self.spec.get("syncPolicy") or {}).get("automated")
+        return automated
+
+    def by_source(self, revisions: Sequence[str]) -> Json:
+        """`revision` and `source`, or their plurals where there are several sources."""
+        if self.spec.get("sources"):
+            return {"revisions": list(revisions), "sources": self.sources}
+        return {"revision": revisions[0] if revisions else "", "source": self.sources[0]}
+
+    def in_sync(self) -> bool:
+        return self.target is not None and self.target.manifests == self.live
+
+    def as_json(self) -> Json:
+        shown: Json = {"metadata": self.metadata, "spec": self.spec, "status": self.status}
+        if self.operation is not None:
+            shown["operation"] = self.operation
+        return copy.deepcopy(shown)
+
+
+class Controller:
+    """Keeps the applications; one thread compares and reads git, the timeline does what takes time.
+
+    Public methods may be called from any thread.
+    """
+
+    def __init__(
+        self, timeline: Timeline, cluster: Cluster, renderer: Renderer, *, sync_seconds: float, poll_seconds: float
+    ) -> None:
+        self._timeline = timeline
+        self._lock = timeline.lock
+        self._cluster = cluster
+        self._renderer = renderer
+        self._sync_seconds = sync_seconds
+        self._poll_seconds = poll_seconds
+        self.applications: dict[str, Application] = {}
+        self._versions = itertools.count(1000)
+        self._watches: dict[queue.SimpleQueue[Json | None], Callable[[Application], bool]] = {}
+        self._tree_watches: dict[queue.SimpleQueue[Json | None], Application] = {}
+        self._parked: list[Callable[[], None]] | None = None
+        """What came due while the controller was paused; None while it runs."""
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._closed = False
+        cluster.on_change = self._cluster_changed
+        timeline.after(poll_seconds, self._poll)
+        self._thread = threading.Thread(target=self._work, name="sandbox-controller")
+        self._thread.start()
+
+    # What the API asks for
+
+    def add(self, name: str, spec: Json, *, blocked: bool = False) -> Application:
+        """Begin to follow an application; the first comparison starts at once. Raises Rejected when it exists."""
+        with self._lock:
+            if name in self.applications:
+                raise Rejected(
+                    400, 9, f"existing application spec is different, use upsert flag to force update: {name}"
+                )
+            metadata = {"name": name, "namespace": "argocd", "uid": str(uuid.uuid4()), "creationTimestamp": now()}
+            status = {
+                "sync": {"status": "Unknown", "comparedTo": self._compared_to(spec)},
+                "health": {"status": "Unknown"},
+                "summary": {},
+                "resourceHealthSource": "appTree",
+                "controllerNamespace": "argocd",
+                "sourceHydrator": {},
+            }
+            app = Application(name=name, spec=spec, metadata=metadata, status=status, blocked=blocked)
+            self.applications[name] = app
+            self._publish(app, "ADDED")
+            self._jobs.put(lambda: self._compare(app))
+            return app
+
+    def remove(self, name: str) -> None:
+        """Delete an application with all that it deployed."""
+        with self._lock:
+            app = self.applications.pop(name)
+            for key in app.live:
+                self._cluster.delete(key)
+            app.refreshed.set()
+            self._publish(app, "DELETED")
+
+    def refresh(self, app: Application, kind: str) -> None:
+        """Compare with git now; returns when that is done, and for as long as the controller is paused not at all."""
+        with self._lock:
+            annotations = app.metadata.setdefault("annotations", {})
+            if REFRESH not in annotations:
+                annotations[REFRESH] = "hard" if kind == "hard" else "normal"
+                app.refreshed.clear()
+                self._publish(app)
+                self._later(
+                    min(REFRESH_SECONDS, self._sync_seconds), lambda: self._jobs.put(lambda: self._compare(app))
+                )
+            waiting = app.refreshed
+            if self._closed:
+                return
+        waiting.wait()
+
+    def refresh_soon(self, app: Application) -> None:
+        """What a webhook does: compare with git, and let nobody wait for it."""
+        self._jobs.put(lambda: self._compare(app))
+
+    def sync(self, app: Application, revisions: Sequence[str | None], *, prune: bool, username: str) -> None:
+        """Begin a sync that a user asked for. A revision of None is what the source says. Raises Rejected."""
+        with self._lock:
+            if app.blocked:
+                raise Rejected(403, 7, "cannot sync: blocked by sync window")
+            for revision, source in zip(revisions, app.sources, strict=False):
+                wanted = source.get("targetRevision") or "HEAD"
+                if app.automated is not None and revision not in (None, wanted):
+                    raise Rejected(400, 9, f"Cannot sync to {revision}: auto-sync currently set to {wanted}")
+            if app.operation is not None:
+                raise Rejected(400, 9, "another operation is already in progress")
+            sync: Json = {"revision": revisions[0]} if revisions and revisions[0] else {}
+            if prune:
+                sync["prune"] = True
+            self._begin(app, {"sync": sync, "initiatedBy": {"username": username}, "retry": {}})
+            self._jobs.put(lambda: self._load_and_sync(app, revisions))
+
+    def restart(self, app: Application, kind: str, name: str) -> None:
+        """The resource action `restart`. Raises Rejected when the application has no such workload."""
+        with self._lock:
+            found = [key for key in app.live if (key.kind, key.name) == (kind, name) and key in self._cluster.workloads]
+            if not found:
+                raise Rejected(400, 3, f"{kind} {name} not found as part of application {app.name}")
+            self._cluster.restart(found[0])
+
+    def pause(self, paused: bool) -> None:
+        """Stop or resume the controller: refreshes and syncs wait, pods go on, plain reads still answer."""
+        with self._lock:
+            if paused == (self._parked is not None):
+                return
+            due, self._parked = self._parked or [], [] if paused else None
+            for action in due:
+                action()
+            if not paused:
+                for app in self.applications.values():
+                    self._look_again(app)
+
+    def watch(self, wanted: Callable[[Application], bool]) -> "queue.SimpleQueue[Json | None]":
+        """Events of all applications that are `wanted`, beginning with what is there; None ends them."""
+        events: queue.SimpleQueue[Json | None] = queue.SimpleQueue()
+        with self._lock:
+            for app in sorted(filter(wanted, self.applications.values()), key=lambda app: app.name):
+                events.put({"type": "ADDED", "application": app.as_json()})
+            self._watches[events] = wanted
+            if self._closed:
+                events.put(None)
+        return events
+
+    def watch_tree(self, app: Application) -> "queue.SimpleQueue[Json | None]":
+        """The application's whole resource tree, now and at each change; None ends it."""
+        trees: queue.SimpleQueue[Json | None] = queue.SimpleQueue()
+        with self._lock:
+            trees.put(self.tree(app))
+            self._tree_watches[trees] = app
+            if self._closed:
+                trees.put(None)
+        return trees
+
+    def unwatch(self, events: "queue.SimpleQueue[Json | None]") -> None:
+        with self._lock:
+            self._watches.pop(events, None)
+            self._tree_watches.pop(events, None)
+
+    def tree(self, app: Application) -> Json:
+        with self._lock:
+            missing = {} if app.target is None else app.target.manifests
+            return tree_of({**missing, **app.live}, app.live, self._cluster.workloads)
+
+    def pods(self, app: Application) -> list[Pod]:
+        with self._lock:
+            return [
+                pod for key in app.live if key in self._cluster.workloads for pod in self._cluster.workloads[key].pods
+            ]
+
+    def close(self) -> None:
+        """End every watch and the thread."""
+        with self._lock:
+            self._closed = True
+            self._parked = None
+            for events in [*self._watches, *self._tree_watches]:
+                events.put(None)
+            for app in self.applications.values():
+                app.refreshed.set()
+        self._jobs.put(None)
+        self._thread.join()
+
+    # Comparison
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None and not self._closed:
+            job()
+
+    def _poll(self) -> None:
+        for app in self.applications.values():
+            self.refresh_soon(app)
+        self._timeline.after(self._poll_seconds, self._poll)
+
+    def _later(self, seconds: float, action: Callable[[], None]) -> None:
+        """Do `action` in `seconds`, or when the controller is resumed."""
+
+        def act() -> None:
+            if self._parked is None:
+                action()
+            else:
+                self._parked.append(action)
+
+        self._timeline.after(seconds, act)
+
+    def _load(self, app: Application, revisions: Sequence[str | None] = ()) -> Target:
+        sources = app.sources
+        rendered = []
+        for place, source in enumerate(sources):
+            revision = (revisions[place] if place < len(revisions) else None) or source.get("targetRevision") or "HEAD"
+            try:
+                rendered.append(self._renderer.render(source["repoURL"], revision, source.get("path", "")))
+            except CannotRender as error:
+                raise CannotRender(
+                    f"Failed to load target state: failed to generate manifest for source {place + 1} of "
+                    f"{len(sources)}: rpc error: code = Unknown desc = {error}"
+                ) from error
+        manifests: dict[Key, Manifest] = {}
+        for manifest in (manifest for each in rendered for manifest in each.manifests):
+            if manifest["kind"] not in CLUSTER_KINDS and not manifest["metadata"].get("namespace"):
+                inside = {**manifest["metadata"], "namespace": app.spec["destination"].get("namespace", "default")}
+                manifest = {**manifest, "metadata": inside}  # noqa: PLW2901
+            manifests[key_of(manifest)] = manifest
+        return Target(
+            revisions=tuple(each.revision for each in rendered),
+            kinds=tuple(each.kind for each in rendered),
+            manifests=manifests,
+            notes=tuple(note for each in rendered for note in each.notes),
+        )
+
+    def _compare(self, app: Application) -> None:
+        """Read git and say how the cluster differs; start an automated sync where it does."""
+        try:
+            target, trouble = self._load(app), ""
+        except CannotRender as error:
+            target, trouble = None, str(error)
+        with self._lock:
+            if self._parked is not None:
+                self._parked.append(lambda: self._jobs.put(lambda: self._compare(app)))
+                return
+            app.target = target
+            self._set_condition(app, "ComparisonError", trouble)
+            assess = not app.settling
+            self._sync_if_due(app)
+            self._state_sync(app)
+            if assess:  # before the sync that may just have begun: the health of what ran until now
+                self._assess(app)
+            app.status["reconciledAt"] = now()
+            app.metadata.get("annotations", {}).pop(REFRESH, None)
+            self._publish(app)
+            app.refreshed.set()
+
+    def _state_sync(self, app: Application) -> None:
+        """Write `status.sync` and each resource's status: how git, as last read, compares with the cluster."""
+        sync: Json = {"status": "Unknown", "comparedTo": self._compared_to(app.spec)}
+        if app.target is not None:
+            sync["status"] = "Synced" if app.in_sync() else "OutOfSync"
+            found = app.by_source(app.target.revisions)
+            sync.update({key: found[key] for key in ("revision", "revisions") if key in found})
+            kinds = list(app.target.kinds)
+            app.status.update({"sourceTypes": kinds} if app.spec.get("sources") else {"sourceType": kinds[0]})
+        app.status["sync"] = sync
+
+    @staticmethod
+    def _compared_to(spec: Json) -> Json:
+        return {key: spec[key] for key in ("source", "sources", "destination") if key in spec}
+
+    def _set_condition(self, app: Application, kind: str, message: str) -> None:
+        """Set or, without a message, clear a condition. Its time moves only when its text does."""
+        conditions = app.status.get("conditions", [])
+        if any((item["type"], item["message"]) == (kind, message) for item in conditions):
+            return
+        conditions = [item for item in conditions if item["type"] != kind]
+        if message:
+            conditions.append({"type": kind, "message": message, "lastTransitionTime": now()})
+        app.status.pop("conditions", None)
+        if conditions:
+            app.status["conditions"] = conditions
+
+    def _assess(self, app: Application) -> bool:
+        """Look at the health of what is deployed; whether anything about it changed."""
+        before = json.dumps([app.status.get(key) for key in ("health", "resources", "summary")])
+        wanted = app.live if app.target is None else app.target.manifests
+        resources, worst = [], 0
+        for key, manifest in {**app.live, **wanted}.items():
+            resource: Json = {"group": key.group} if key.group else {}
+            resource["version"] = manifest["apiVersion"].rpartition("/")[2]
+            resource["kind"] = key.kind
+            resource.update({"namespace": key.namespace} if key.namespace else {})
+            resource["name"] = key.name
+            same = app.live.get(key) == wanted.get(key)
+            resource["status"] = "Unknown" if app.target is None else "Synced" if same else "OutOfSync"
+            if key not in wanted:
+                resource["requiresPruning"] = True
+            health, message = self._health(app, key)
+            if health is not None:
+                resource["health"] = {"status": health, **({"message": message} if message else {})}
+                worst = max(worst, HEALTH_ORDER.index(health))
+            resources.append(resource)
+        if resources:
+            app.status["resources"] = resources
+        else:
+            app.status.pop("resources", None)
+        if app.status["health"]["status"] != HEALTH_ORDER[worst]:
+            app.status["health"] = {"status": HEALTH_ORDER[worst], "lastTransitionTime": now()}
+        images = sorted({image for pod in self.pods(app) for image in pod.images})
+        app.status["summary"] = {"images": images} if images else {}
+        return before != json.dumps([app.status.get(key) for key in ("health", "resources", "summary")])
+
+    def _health(self, app: Application, key: Key) -> tuple[Health | None, str]:
+        if key not in app.live:
+            return "Missing", "Resource has not been created"
+        workload = self._cluster.workloads.get(key)
+        if workload is not None:
+            return workload.health()
+        return (None if key.kind in NO_HEALTH_CHECK else "Healthy"), ""
+
+    def _cluster_changed(self, key: Key) -> None:
+        for app in self.applications.values():
+            if key in app.live:
+                self._look_again(app)
+
+    def _look_again(self, app: Application) -> None:
+        """Something moved in the cluster: tell the tree, and the application where its health moved too."""
+        if self._parked is not None:
+            return
+        watching = [trees for trees, watched in self._tree_watches.items() if watched is app]
+        if watching:
+            tree = self.tree(app)
+            for trees in watching:
+                trees.put(tree)
+        if not app.settling and self._assess(app):
+            self._publish(app)
+
+    def _publish(self, app: Application, kind: str = "MODIFIED") -> None:
+        version = next(self._versions)
+        app.metadata["resourceVersion"] = str(version)
+        app.metadata["generation"] = app.metadata.get("generation", 0) + 1
+        if not app.metadata.get("annotations", True):
+            del app.metadata["annotations"]
+        event = {"type": kind, "application": app.as_json()}
+        for events, wanted in self._watches.items():
+            if wanted(app):
+                events.put(event)
+
+    # Operations
+
+    def _sync_if_due(self, app: Application) -> None:
+        """Start an automated sync of the target, unless it was tried, or something forbids it."""
+        target = app.target
+        if target is None or app.automated is None or app.blocked or app.settling:
+            return
+        if app.in_sync() or target.revisions == app.tried:
+            return
+        sync: Json = {} if app.spec.get("sources") else {"revision": target.revisions[0]}
+        if app.spec.get("sources"):
+            sync["revisions"] = list(target.revisions)
+        if app.automated.get("prune"):
+            sync["prune"] = True
+        if options := app.spec["syncPolicy"].get("syncOptions"):
+            sync["syncOptions"] = options
+        self._begin(app, {"sync": sync, "initiatedBy": {"automated": True}, "retry": {"limit": RETRIES}})
+        self._later(self._sync_seconds * 0.2, lambda: self._run(app, target))
+
+    def _begin(self, app: Application, operation: Json) -> None:
+        app.operation = operation
+        app.settling = True
+        app.status.pop("operationState", None)
+        self._publish(app)
+
+    def _load_and_sync(self, app: Application, revisions: Sequence[str | None]) -> None:
+        """Read git for a sync that a user asked for."""
+        try:
+            target, trouble = self._load(app, revisions), ""
+        except CannotRender as error:
+            target, trouble = None, str(error)
+        with self._lock:
+            if target is not None:
+                found = target
+                self._later(self._sync_seconds * 0.2, lambda: self._run(app, found))
+                return
+            self._start_state(app)
+            self._finish(app, "Error", f"ComparisonError: {trouble}", app.by_source(()))
+
+    def _start_state(self, app: Application) -> None:
+        app.status["operationState"] = {
+            "operation": app.operation,
+            "phase": "Running",
+            "message": "waiting for completion of sync",
+            "startedAt": now(),
+        }
+
+    def _run(self, app: Application, target: Target) -> None:
+        self._start_state(app)
+        app.tried = target.revisions
+        self._publish(app)
+        self._later(self._sync_seconds * 0.6, lambda: self._apply(app, target, 0))
+
+    def _apply(self, app: Application, target: Target, retries: int) -> None:
+        """Apply every manifest; what the API server refuses is tried again, and then fails the operation."""
+        operation = app.operation or {}
+        results = [self._apply_one(app, key, manifest) for key, manifest in target.manifests.items()]
+        if operation.get("sync", {}).get("prune"):
+            for key in [key for key in app.live if key not in target.manifests]:
+                results.append(_result(key, app.live.pop(key), "Pruned", "pruned"))
+                self._cluster.delete(key)
+        refused = [result["message"] for result in results if result["status"] == "SyncFailed"]
+        outcome = {"resources": results, "revision": "", **app.by_source(target.revisions)}
+        if not refused:
+            self._remember(app, target)
+            self._finish(app, "Succeeded", "successfully synced (all tasks run)", outcome)
+            return
+        reason = f"one or more objects failed to apply, reason: {', '.join(refused)}"
+        if retries < operation.get("retry", {}).get("limit", 0):
+            state = app.status["operationState"]
+            state.update({"message": f"{reason}. Retrying attempt #{retries + 1} at {now()}.", "syncResult": outcome})
+            state["retryCount"] = retries + 1
+            self._publish(app)
+            self._later(self._sync_seconds * 2, lambda: self._apply(app, target, retries + 1))
+            return
+        tried = f" (retried {retries} times)" if retries else ""
+        self._finish(app, "Failed", f"{reason}{tried}.", outcome)
+
+    def _apply_one(self, app: Application, key: Key, manifest: Manifest) -> Json:
+        name = f"{key.kind.lower()}{'.' + key.group if key.group else ''}/{key.name}"
+        before = app.live.get(key)
+        if before == manifest:
+            return _result(key, manifest, "Synced", f"{name} unchanged")
+        try:
+            app.live[key] = manifest
+            self._cluster.apply(manifest)
+        except InvalidManifest as error:
+            app.live.pop(key, None)
+            if before is not None:
+                app.live[key] = before
+            return _result(key, manifest, "SyncFailed", f'error when patching "/dev/shm/{key.name}": {error}')
+        return _result(key, manifest, "Synced", f"{name} {'created' if before is None else 'configured'}")
+
+    def _remember(self, app: Application, target: Target) -> None:
+        history = app.status.setdefault("history", [])
+        history.append(
+            {
+                "id": history[-1]["id"] + 1 if history else 0,
+                "deployedAt": now(),
+                "deployStartedAt": app.status["operationState"]["startedAt"],
+                "initiatedBy": (app.operation or {}).get("initiatedBy", {}),
+                **app.by_source(target.revisions),
+            }
+        )
+        del history[:-KEPT_HISTORY]
+
+    def _finish(self, app: Application, phase: str, message: str, outcome: Json) -> None:
+        app.status["operationState"].update(
+            {"phase": phase, "message": message, "syncResult": outcome, "finishedAt": now()}
+        )
+        app.operation = None
+        self._publish(app)
+        self._later(self._sync_seconds * 0.2, lambda: self._settle(app))
+
+    def _settle(self, app: Application) -> None:
+        """The comparison after an operation: only now do sync status and health tell the new state."""
+        app.settling = False
+        state = app.status["operationState"]
+        failed = state["phase"] in ("Failed", "Error")
+        trouble = f"Failed sync attempt to {', '.join(app.tried)}: {state['message']}" if failed else ""
+        self._set_condition(app, "SyncError", trouble)
+        self._state_sync(app)
+        self._assess(app)
+        app.status["reconciledAt"] = now()
+        self._publish(app)
+        self._sync_if_due(app)
+
+
+def _result(key: Key, manifest: Manifest, status: str, message: str) -> Json:
+    """One line of `syncResult.resources`."""
+    result: Json = {
+        "group": key.group,
+        "version": manifest["apiVersion"].rpartition("/")[2],
+        "kind": key.kind,
+        "namespace": key.namespace,
+        "name": key.name,
+        "status": status,
+        "message": message,
+        "hookPhase": "Failed" if status == "SyncFailed" else "Succeeded" if status == "Pruned" else "Running",
+        "syncPhase": "Sync",
+    }
+    images = images_of(manifest)
+    return {**result, "images": list(images)} if images else result

@@ -1,0 +1,63 @@
+"""A threaded HTTP server on loopback for one WSGI application; it ends cleanly even while streams are open."""
+
+import contextlib
+import socket
+import threading
+from typing import TYPE_CHECKING, Any
+
+from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
+
+from pipeline.errors import UsageError
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+HOST = "127.0.0.1"
+
+
+class _Handler(WSGIRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # a stream's lines must arrive when they are written
+
+    def log_request(self, code: object = "-", size: object = "-") -> None:
+        """Say nothing: what happens in the sandbox is shown by its clients."""
+
+
+class Server(ThreadedWSGIServer):
+    """Serves from its making until `close`, one thread for each connection."""
+
+    daemon_threads = False  # so that closing waits for every thread
+
+    def __init__(self, app: "WSGIApplication", port: int = 0) -> None:
+        """Bind `port` of the loopback interface (0: a free one). Raises UsageError when it is taken."""
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with listener:
+            try:
+                listener.bind((HOST, port))
+            except OSError as error:
+                raise UsageError(
+                    f"port {port} of {HOST}: {error.strerror}", remedy="Choose another port, or 0 for any free one."
+                ) from error
+            listener.listen(128)
+            super().__init__(HOST, port, app, handler=_Handler, fd=listener.fileno())
+        self._connections: set[socket.socket] = set()
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.1,), name="sandbox-server")
+        self._thread.start()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def close(self) -> None:
+        """Accept nothing more, cut what is open, and wait for every thread."""
+        self.shutdown()
+        for connection in list(self._connections):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self.server_close()

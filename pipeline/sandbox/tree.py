@@ -1,0 +1,137 @@
+"""Argo CD's resource tree, its events and its log lines, as JSON made from the simulated cluster."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.sandbox.cluster import Key, Manifest, Pod, ReplicaSet, Workload
+
+Json = dict[str, Any]
+
+NO_HEALTH_CHECK = ("ConfigMap", "CronJob", "Namespace", "Role", "RoleBinding", "Secret", "ServiceAccount")
+"""Kinds that Argo CD shows without a health."""
+
+
+def tree_of(wanted: Mapping[Key, Manifest], live: Mapping[Key, Manifest], workloads: Mapping[Key, Workload]) -> Json:
+    """The whole tree of an application: what git wants or the cluster has, and what belongs to it."""
+    nodes: list[Json] = []
+    for key, manifest in wanted.items():
+        workload = workloads.get(key)
+        if key not in live:
+            health = {"status": "Missing", "message": "Resource has not been created"}
+            nodes.append({**_reference(key, _version(manifest)), "health": health})
+        elif workload is None:
+            node = {**_reference(key, _version(manifest)), "uid": f"{key.kind}-{key.namespace}-{key.name}".lower()}
+            nodes.append(node if key.kind in NO_HEALTH_CHECK else {**node, "health": {"status": "Healthy"}})
+        else:
+            nodes += _workload(workload)
+    return {"nodes": nodes}
+
+
+def _workload(workload: Workload) -> list[Json]:
+    status, message = workload.health()
+    revision = [{"name": "Revision", "value": f"Rev:{workload.revision}"}] if workload.revision else []
+    top = _node(workload.key, workload.uid, workload.created, status, message, info=revision)
+    owned = [_replica_set(workload, item) for item in workload.replica_sets]
+    return [top, *owned, *(_pod(pod) for pod in workload.pods)]
+
+
+def _replica_set(workload: Workload, replica_set: ReplicaSet) -> Json:
+    key = Key("apps", "ReplicaSet", workload.key.namespace, replica_set.name)
+    pods = [pod for pod in workload.staying() if pod.template_hash == replica_set.template_hash]
+    available = sum(pod.available for pod in pods)
+    status, message = "Healthy", ""
+    if available < len(pods):
+        status = "Progressing"
+        message = f"Waiting for rollout to finish: {available} out of {len(pods)} new replicas are available..."
+    node = _node(key, replica_set.uid, replica_set.created, status, message, parent=(workload.key, workload.uid))
+    node["info"] = [{"name": "Revision", "value": f"Rev:{replica_set.revision}"}]
+    return node
+
+
+def _pod(pod: Pod) -> Json:
+    info = [
+        {"name": "Status Reason", "value": pod.reason},
+        {"name": "Node", "value": "sandbox"},
+        {"name": "Containers", "value": f"{pod.ready}/{len(pod.containers)}"},
+    ]
+    if pod.restarts:
+        info.append({"name": "Restart Count", "value": str(pod.restarts)})
+    key = Key("", "Pod", pod.namespace, pod.name)
+    node = _node(key, pod.uid, pod.created, pod.health, pod.message, parent=(pod.owner, pod.owner_uid), info=info)
+    labels = {**(pod.template.get("metadata", {}).get("labels") or {}), "pod-template-hash": pod.template_hash}
+    return {**node, "images": list(pod.images), "networkingInfo": {"labels": labels}}
+
+
+def _node(
+    key: Key,
+    uid: str,
+    created: str,
+    status: str,
+    message: str,
+    *,
+    parent: tuple[Key, str] | None = None,
+    info: list[dict[str, str]] | None = None,
+) -> Json:
+    node: Json = {**_reference(key, "v1"), "uid": uid, "createdAt": created}
+    node["health"] = {"status": status, "message": message} if message else {"status": status}
+    if parent is not None:
+        node["parentRefs"] = [{**_reference(parent[0], "v1"), "uid": parent[1]}]
+    if info:
+        node["info"] = info
+    return node
+
+
+def _reference(key: Key, version: str) -> Json:
+    """A resource's name as JSON; a part that has nothing to say is left out."""
+    parts = {"group": key.group, "version": version, "kind": key.kind, "namespace": key.namespace, "name": key.name}
+    return {part: value for part, value in parts.items() if value}
+
+
+def _version(manifest: Manifest) -> str:
+    version: str = manifest["apiVersion"].rpartition("/")[2]
+    return version
+
+
+def events_of(pod: Pod) -> Json:
+    """The events of one pod, oldest first, as a Kubernetes EventList."""
+    reference = {"kind": "Pod", "namespace": pod.namespace, "name": pod.name, "uid": pod.uid, "apiVersion": "v1"}
+    items = [
+        {
+            "metadata": {"name": f"{pod.name}.{event.uid[:8]}", "namespace": pod.namespace, "uid": event.uid},
+            "involvedObject": reference,
+            "type": event.type,
+            "reason": event.reason,
+            "message": event.message,
+            "count": event.count,
+            "firstTimestamp": event.first,
+            "lastTimestamp": event.last,
+            "eventTime": None,
+            "source": {"component": "kubelet", "host": "sandbox"},
+            "reportingComponent": "kubelet",
+            "reportingInstance": "sandbox",
+        }
+        for event in pod.events
+    ]
+    return {"metadata": {}, "items": items}
+
+
+def log_of(pod: Pod, container: str | None, *, tail: int | None, previous: bool) -> list[Json]:
+    """The log entries of a container, as Argo CD streams them. What the kubelet complains of is content as well."""
+    names = [item["name"] for item in pod.containers]
+    container = container or names[0]
+    if container in pod.waiting and not previous:
+        why = pod.waiting[container]
+        trouble = f'container "{container}" in pod "{pod.name}" is waiting to start: {why}'
+    elif container not in names and container not in pod.logs:
+        trouble = f"container {container} is not valid for pod {pod.name}"
+    elif previous and container not in pod.previous:
+        trouble = f'previous terminated container "{container}" in pod "{pod.name}" not found'
+    else:
+        trouble = ""
+    lines = [(pod.created, trouble)] if trouble else (pod.previous if previous else pod.logs).get(container, [])
+    lines = lines if tail is None else lines[max(0, len(lines) - tail) :]
+    return [_entry(pod, time, text, last=False) for time, text in lines] + [_entry(pod, pod.created, "", last=True)]
+
+
+def _entry(pod: Pod, time: str, text: str, *, last: bool) -> Json:
+    return {"content": text, "timeStamp": time, "timeStampStr": time, "podName": pod.name, "last": last}
