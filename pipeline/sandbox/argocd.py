@@ -9,7 +9,8 @@ import queue
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, Rule
@@ -19,9 +20,6 @@ from pipeline.core.secret import Secret
 from pipeline.sandbox.cluster import Pod
 from pipeline.sandbox.controller import Application, Controller, Json, Rejected
 from pipeline.sandbox.tree import events_of, log_of
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 VERSION = "v3.1.16+sandbox"
 USER = "admin"
@@ -71,10 +69,10 @@ class ArgoCD:
         self.setup = setup
         self._routes = Map([Rule(path, endpoint=endpoint, methods=[method]) for method, path, endpoint in _ROUTES])
 
-    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         return self._answer(Request(environ), environ)(environ, start_response)
 
-    def _answer(self, request: Request, environ: "WSGIEnvironment") -> Response:
+    def _answer(self, request: Request, environ: WSGIEnvironment) -> Response:
         endpoint = ""
         try:
             endpoint, arguments = self._routes.bind_to_environ(environ).match()

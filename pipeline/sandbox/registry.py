@@ -12,8 +12,9 @@ import threading
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import Map, Rule
@@ -21,9 +22,6 @@ from werkzeug.utils import send_file
 from werkzeug.wrappers import Request, Response
 
 from pipeline.core.image import split_reference, split_registry
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 _NAME = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
@@ -83,12 +81,12 @@ class Registry:
         repository, tag, digest = split_reference(image)
         return self.has(split_registry(repository)[1], digest or tag or "latest")
 
-    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         response = self._answer(Request(environ), environ)
         response.headers["Docker-Distribution-API-Version"] = "registry/2.0"
         return response(environ, start_response)
 
-    def _answer(self, request: Request, environ: "WSGIEnvironment") -> Response:
+    def _answer(self, request: Request, environ: WSGIEnvironment) -> Response:
         try:
             endpoint, arguments = self._routes.bind_to_environ(environ).match()
             return self._handle(request, endpoint, arguments)

@@ -3,14 +3,12 @@
 import contextlib
 import socket
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from wsgiref.types import WSGIApplication
 
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 
 from pipeline.errors import UsageError
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIApplication
 
 HOST = "127.0.0.1"
 
@@ -28,7 +26,7 @@ class Server(ThreadedWSGIServer):
 
     daemon_threads = False  # so that closing waits for every thread
 
-    def __init__(self, app: "WSGIApplication", port: int = 0) -> None:
+    def __init__(self, app: WSGIApplication, port: int = 0) -> None:
         """Bind `port` of the loopback interface (0: a free one). Raises UsageError when it is taken."""
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

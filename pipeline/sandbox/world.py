@@ -9,7 +9,8 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.wrappers import Request, Response
@@ -24,9 +25,6 @@ from pipeline.sandbox.registry import Registry
 from pipeline.sandbox.render import Repositories
 from pipeline.sandbox.server import HOST, Server
 from pipeline.sandbox.timeline import Timeline
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,17 +188,17 @@ def start(settings: Settings | None = None) -> World:
     return World(settings or Settings())
 
 
-def _first_part(apps: "Mapping[str, WSGIApplication]") -> "WSGIApplication":
+def _first_part(apps: Mapping[str, WSGIApplication]) -> WSGIApplication:
     """Choose the application by the first part of the path, and leave the path as it is."""
 
-    def app(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         first = environ["PATH_INFO"].removeprefix("/").partition("/")[0]
         return apps.get(first, _not_found)(environ, start_response)
 
     return app
 
 
-def _not_found(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+def _not_found(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     return Response("nothing here; /sandbox/ tells what there is\n", 404)(environ, start_response)
 
 
@@ -210,7 +208,7 @@ class _Control:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         request = Request(environ)
         try:
             answer, status = self._steer(request), 200
