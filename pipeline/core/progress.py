@@ -13,6 +13,7 @@ class Progress(Protocol):
         """The present state of something that changes, such as an application or a layer being pushed.
 
         A terminal redraws `key` in place; a log gets a line only when `state` differs from the last one.
+        An empty `state` takes the key away: it is over, and a milestone has told how.
         """
 
 
