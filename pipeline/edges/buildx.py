@@ -4,7 +4,6 @@ Sources: https://docs.docker.com/reference/cli/docker/buildx/build/ and, for the
 https://docs.docker.com/extend/cli_plugins/.
 """
 
-import base64
 import json
 import re
 import subprocess
@@ -80,10 +79,7 @@ def _environment(logins: Logins) -> dict[str, str]:
     if logins.given:
         present = json.loads(environ.get("DOCKER_AUTH_CONFIG") or "{}")
         ours = {
-            HUB_KEY if host == DOCKER_HUB else host: {
-                "auth": base64.b64encode(f"{login.username}:{login.password.reveal()}".encode()).decode()
-            }
-            for host, login in logins.given.items()
+            HUB_KEY if host == DOCKER_HUB else host: {"auth": login.encoded()} for host, login in logins.given.items()
         }
         environ["DOCKER_AUTH_CONFIG"] = json.dumps({"auths": {**present.get("auths", {}), **ours}})
     return environ

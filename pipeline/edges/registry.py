@@ -162,7 +162,7 @@ class OciRegistry:
             raise RegistryDenied(f"{place.host} asks for an unknown way to log in: {challenge[:100]!r}")
         if login is None or login.username is None:
             raise RegistryDenied(f"{place}: {place.host} asks for a user and password, and none is known")
-        return _basic(login.username, login)
+        return f"Basic {login.encoded()}"
 
     def _token(self, place: _Place, offer: Mapping[str, str], login: Login | None) -> str:
         realm = offer.get("realm", "")
@@ -178,7 +178,7 @@ class OciRegistry:
             kind = {"Content-Type": "application/x-www-form-urlencoded"}
             response = self._request("POST", realm, kind, urlencode(form).encode())
         else:
-            headers = {"Authorization": _basic(login.username, login)} if login and login.username else {}
+            headers = {"Authorization": f"Basic {login.encoded()}"} if login else {}
             url = f"{realm}{'&' if urlsplit(realm).query else '?'}{urlencode(query)}"
             response = self._request("GET", url, headers)
         if 400 <= response.status < 500 and response.status != 429:
@@ -225,7 +225,7 @@ def _pause(state: tenacity.RetryCallState) -> float:
     wished = "" if outcome is None or outcome.failed else outcome.result().headers.get("Retry-After", "")
     if wished.isdigit():
         return min(float(wished), _LONGEST_PAUSE_SECONDS)
-    return tenacity.wait_exponential_jitter(initial=0.3, max=3, jitter=0.3)(state)
+    return tenacity.wait_random_exponential(multiplier=0.5, max=3)(state)
 
 
 def _first_platform(index: Mapping[str, Any]) -> str:
@@ -254,10 +254,6 @@ def _challenges(header: str) -> dict[str, dict[str, str]]:
         scheme.lower(): parse_keqv_list([item for item in parse_http_list(parameters) if "=" in item])
         for scheme, parameters in zip(parts[1::2], parts[2::2], strict=True)
     }
-
-
-def _basic(username: str, login: Login) -> str:
-    return urllib3.make_headers(basic_auth=f"{username}:{login.password.reveal()}")["authorization"]
 
 
 def _require_pushed(response: _Response, status: int, place: _Place) -> None:

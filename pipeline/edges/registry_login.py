@@ -5,7 +5,6 @@ https://github.com/docker/docker-credential-helpers (the helpers' protocol).
 """
 
 import base64
-import binascii
 import json
 import subprocess
 from collections.abc import Mapping
@@ -28,6 +27,10 @@ class Login:
 
     username: str | None
     password: Secret
+
+    def encoded(self) -> str:
+        """`user:password` in base64, as Basic authentication and Docker's configuration want it."""
+        return base64.b64encode(f"{self.username}:{self.password.reveal()}".encode()).decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +97,8 @@ def _entry(auths: Mapping[str, Any], host: str) -> Login | None:
             return Login(None, Secret(token))
         if auth := entry.get("auth"):
             try:
-                username, _, password = base64.b64decode(auth).decode().partition(":")
-            except (binascii.Error, ValueError):
+                username, _, password = base64.b64decode(auth, validate=True).decode().partition(":")
+            except (TypeError, ValueError):
                 raise ConfigInvalid(
                     f"Docker's config.json: the `auth` of {key} is damaged", remedy="Log in anew with `docker login`."
                 ) from None

@@ -1,0 +1,60 @@
+"""What tests of several parts share: the programs that a test needs, and a real registry."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+
+@cache
+def _missing(marker: str) -> str | None:
+    """Why tests with `marker` cannot run on this machine, None when they can."""
+    if marker == "docker":
+        found = shutil.which("docker") and subprocess.run(["docker", "version"], capture_output=True).returncode == 0
+        return None if found else "no Docker engine answers"
+    if marker == "registry":
+        return None if shutil.which("docker-registry") else "docker-registry is not installed"
+    return None if os.geteuid() == 0 else "not root"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in ("docker", "registry", "root"):
+        if item.get_closest_marker(marker) and (why := _missing(marker)):
+            if os.environ.get("REQUIRE_ALL"):
+                pytest.fail(f"REQUIRE_ALL is set, and {why}")
+            pytest.skip(why)
+
+
+StartRegistry = Callable[..., str]
+
+
+@pytest.fixture
+def start_registry(tmp_path: Path) -> Iterator[StartRegistry]:
+    """Starts Debian's docker-registry on a free port; returns its `127.0.0.1:PORT`. Give it an htpasswd file or not."""
+    with ExitStack() as running:
+        yield lambda htpasswd=None: running.enter_context(_registry(tmp_path / "registry", htpasswd))
+
+
+@contextmanager
+def _registry(folder: Path, htpasswd: Path | None) -> Iterator[str]:
+    folder.mkdir(exist_ok=True)
+    auth = f"auth: {{htpasswd: {{realm: test, path: {htpasswd}}}}}" if htpasswd else ""
+    config = folder / "config.yml"
+    config.write_text(
+        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {folder}}}, delete: {{enabled: true}}}}\n"
+        f'http: {{addr: "127.0.0.1:0", secret: test}}\n{auth}\n'
+    )
+    command = ["docker-registry", "serve", str(config)]
+    with subprocess.Popen(command, stderr=subprocess.STDOUT, stdout=(folder / "log").open("wb")) as process:
+        try:
+            while not (found := re.search(r"listening on (127[\d.]+:\d+)", (folder / "log").read_text())):
+                assert process.poll() is None, (folder / "log").read_text()
+            yield found[1]
+        finally:
+            process.terminate()
