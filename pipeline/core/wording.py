@@ -34,8 +34,9 @@ _MANY = 3
 _LONG = 40
 
 _TERMINAL_COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
-# C0 and C1 controls without tab and newline, line separators, and marks that turn the writing direction around.
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+# C0 and C1 controls without tab and newline, line separators, marks that turn the writing direction around, and
+# surrogates, which stand for bytes that are no text.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def visible(text: str) -> str:
