@@ -174,6 +174,12 @@ class ApplicationNotFound(NotFound):
     remedy = "Check --app and --argocd-project."
 
 
+class SlackChannelNotFound(NotFound):
+    """Slack has no such channel, or the bot is not in it. Only a warning: a notice never fails a deployment."""
+
+    remedy = "Check --slack-channel, and invite the bot into the channel."
+
+
 # 5: authentication or permission
 
 
@@ -202,6 +208,12 @@ class ArgoCDDenied(Denied):
     remedy = "Check ARGOCD_AUTH_TOKEN, its RBAC, and the application's name; pass --argocd-project to tell them apart."
 
 
+class SlackDenied(Denied):
+    """Slack refused the token or the webhook. Only a warning: a notice never fails a deployment."""
+
+    remedy = "Set SLACK_BOT_TOKEN to a bot token with the scope chat:write, or SLACK_WEBHOOK_URL to a webhook in use."
+
+
 # 6 to 8
 
 
@@ -223,6 +235,12 @@ class RegistryUnusable(Unreachable):
     """The registry answered, but not as the OCI distribution API says: overloaded, broken, or no registry at all."""
 
     remedy = "Check --registry and the registry's logs, then run again."
+
+
+class SlackRefused(Unreachable):
+    """Slack answered, but did not take the message. Only a warning: a notice never fails a deployment."""
+
+    remedy = "Look at the run instead; if it happens again, look the named code up in Slack's API reference."
 
 
 class BuildFailed(PipelineError):
