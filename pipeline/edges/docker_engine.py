@@ -8,8 +8,9 @@ from typing import Any
 
 import docker
 import requests
+import urllib3
 from docker.credentials.errors import StoreError
-from docker.errors import APIError, DockerException
+from docker.errors import APIError, DockerException, StreamParseError
 
 from pipeline.core.image import split_registry
 from pipeline.core.progress import Progress
@@ -21,6 +22,7 @@ from pipeline.steps.build_image import Recipe
 _TIMEOUT_SECONDS = 300  # between two signs of life while pushing; a build may be silent as long as it likes
 _REMEDY = "Start Docker (or set DOCKER_HOST to where it runs) and see that `docker version` answers."
 _STEP = re.compile(r"Step \d+/\d+ : (.*)")
+_PUSHED = re.compile(r".*: digest: (sha256:[0-9a-f]{64}) size: \d+")  # the one form that both image stores write
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -50,8 +52,7 @@ class DockerEngine:
         try:
             client.login(login.username or "", login.password.reveal(), registry=host, reauth=True)
         except APIError as error:
-            problem = f"registry {host}: {error.explanation}"
-            raise (RegistryDenied if error.status_code in {401, 403} else Unreachable)(problem) from error
+            raise push_error(f"registry {host}: {error.explanation}") from error
 
 
 def answers() -> bool:
@@ -73,7 +74,7 @@ def _connected() -> Iterator[docker.DockerClient]:
         yield client
     except APIError as error:
         raise BuildFailed(f"the Docker engine refused: {error.explanation or error}") from error
-    except requests.RequestException as error:
+    except (requests.RequestException, urllib3.exceptions.HTTPError, StreamParseError) as error:
         raise Unreachable(f"the Docker engine broke off: {error}", remedy=_REMEDY) from error
     except (StoreError, DockerException) as error:  # what is left: the credential helpers of Docker's configuration
         raise RegistryDenied(f"Docker's configuration: {error}") from error
@@ -117,6 +118,7 @@ def _push(client: docker.DockerClient, recipe: Recipe, progress: Progress) -> st
 def follow_build(events: Iterable[Mapping[str, Any]], progress: Progress) -> None:
     """Show a build's events; raises BuildFailed with the failing step and its last lines of output."""
     step = BuildStep("before the first step")
+    built = False
     for event in events:
         if error := event.get("error"):
             raise step.failed(error)
@@ -129,6 +131,9 @@ def follow_build(events: Iterable[Mapping[str, Any]], progress: Progress) -> Non
             elif line.strip() and not line.startswith((" ---> ", "Removing intermediate container ")):
                 step.output.append(line)
                 progress.show("build", line)
+        built = built or "ID" in event.get("aux", {})
+    if not built:
+        raise step.failed("the Docker engine ended the build without an image")
 
 
 def follow_push(events: Iterable[Mapping[str, Any]], reference: str, progress: Progress) -> str:
@@ -139,7 +144,8 @@ def follow_push(events: Iterable[Mapping[str, Any]], reference: str, progress: P
             raise push_error(f"{reference}: {error}")
         if "id" in event:
             _show_layer(event, progress)
-        digest = event.get("aux", {}).get("Digest", digest)
+        if found := _PUSHED.fullmatch(event.get("status", "")):
+            digest = found[1]
     if digest is None:
         raise PushFailed(f"{reference}: the engine ended the push without a digest")
     return digest
