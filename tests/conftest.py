@@ -38,7 +38,7 @@ StartRegistry = Callable[..., str]
 def start_registry(tmp_path: Path) -> Iterator[StartRegistry]:
     """Starts Debian's docker-registry on a free port; returns its `127.0.0.1:PORT`. Give it an htpasswd file or not."""
     with ExitStack() as running:
-        yield lambda htpasswd=None: running.enter_context(_registry(tmp_path / "registry", htpasswd))
+        yield lambda htpasswd=None: running.enter_context(_registry(tmp_path / f"registry-{bool(htpasswd)}", htpasswd))
 
 
 @contextmanager
