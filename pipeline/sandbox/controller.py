@@ -42,8 +42,11 @@ class Timeline(Protocol):
 class Renderer(Protocol):
     """Turns what git holds now into manifests."""
 
+    def resolve(self, url: str, revision: str) -> str:
+        """The commit that a branch or tag stands for now. Raises CannotRender."""
+
     def render(self, url: str, revision: str, path: str) -> Rendered:
-        """Raises CannotRender."""
+        """The manifests at that path. Raises CannotRender."""
 
 
 class Rejected(Exception):
@@ -92,6 +95,10 @@ class Application:
     def automated(self) -> Json | None:
         automated: Json | None = (self.spec.get("syncPolicy") or {}).get("automated")
         return automated
+
+    def asked(self, revisions: Sequence[str | None]) -> list[tuple[Json, str | None]]:
+        """Each source with the revision asked for it, if any."""
+        return list(zip(self.sources, itertools.chain(revisions, itertools.repeat(None)), strict=False))
 
     def by_source(self, revisions: Sequence[str]) -> Json:
         """`revision` and `source`, or their plurals where there are several sources."""
@@ -192,20 +199,25 @@ class Controller:
 
     def sync(self, app: Application, revisions: Sequence[str | None], *, prune: bool, username: str) -> None:
         """Begin a sync that a user asked for. A revision of None is what the source says. Raises Rejected."""
+        if app.blocked:
+            raise Rejected(403, 7, "cannot sync: blocked by sync window")
+        commits = []
+        for source, revision in app.asked(revisions):
+            wanted = source.get("targetRevision") or "HEAD"
+            if app.automated is not None and revision not in (None, wanted):
+                raise Rejected(400, 9, f"Cannot sync to {revision}: auto-sync currently set to {wanted}")
+            try:
+                commits.append(self._renderer.resolve(source["repoURL"], revision or wanted))
+            except CannotRender as error:
+                raise Rejected(400, 9, str(error)) from error
         with self._lock:
-            if app.blocked:
-                raise Rejected(403, 7, "cannot sync: blocked by sync window")
-            for revision, source in zip(revisions, app.sources, strict=False):
-                wanted = source.get("targetRevision") or "HEAD"
-                if app.automated is not None and revision not in (None, wanted):
-                    raise Rejected(400, 9, f"Cannot sync to {revision}: auto-sync currently set to {wanted}")
             if app.operation is not None:
                 raise Rejected(400, 9, "another operation is already in progress")
-            sync: Json = {"revision": revisions[0]} if revisions and revisions[0] else {}
+            sync: Json = {"revisions": commits} if app.spec.get("sources") else {"revision": commits[0]}
             if prune:
                 sync["prune"] = True
             self._begin(app, {"sync": sync, "initiatedBy": {"username": username}, "retry": {}})
-            self._jobs.put(lambda: self._load_and_sync(app, revisions))
+            self._jobs.put(lambda: self._load_and_sync(app, commits))
 
     def restart(self, app: Application, kind: str, name: str) -> None:
         """The resource action `restart`. Raises Rejected when the application has no such workload."""
@@ -299,16 +311,15 @@ class Controller:
         self._timeline.after(seconds, act)
 
     def _load(self, app: Application, revisions: Sequence[str | None] = ()) -> Target:
-        sources = app.sources
         rendered = []
-        for place, source in enumerate(sources):
-            revision = (revisions[place] if place < len(revisions) else None) or source.get("targetRevision") or "HEAD"
+        for place, (source, revision) in enumerate(app.asked(revisions), start=1):
             try:
-                rendered.append(self._renderer.render(source["repoURL"], revision, source.get("path", "")))
+                wanted = revision or source.get("targetRevision") or "HEAD"
+                rendered.append(self._renderer.render(source["repoURL"], wanted, source.get("path", "")))
             except CannotRender as error:
                 raise CannotRender(
-                    f"Failed to load target state: failed to generate manifest for source {place + 1} of "
-                    f"{len(sources)}: rpc error: code = Unknown desc = {error}"
+                    f"Failed to load target state: failed to generate manifest for source {place} of "
+                    f"{len(app.sources)}: rpc error: code = Unknown desc = {error}"
                 ) from error
         manifests: dict[Key, Manifest] = {}
         for manifest in (manifest for each in rendered for manifest in each.manifests):

@@ -7,6 +7,7 @@ What this small renderer does not know (patches, components, generators …) is 
 import contextlib
 import copy
 import io
+import os
 import posixpath
 import re
 import shutil
@@ -79,6 +80,10 @@ class Repositories:
                 self._cache[place] = _render(tree, posixpath.normpath(path))
         return self._cache[place]
 
+    def resolve(self, url: str, revision: str) -> str:
+        """The commit that `revision` stands for now. Raises CannotRender."""
+        return self._resolve(url, revision)[1]
+
     def _resolve(self, url: str, revision: str) -> tuple[Path, str]:
         local = self._local(url)
         if local is not None:
@@ -106,7 +111,8 @@ class Repositories:
         mirror = self._folder / re.sub(r"\W+", "-", url)
         with self._mirrors:
             if not mirror.exists():
-                subprocess.run(["git", "init", "--quiet", "--bare", mirror], check=True, timeout=GIT_SECONDS)
+                mirror.mkdir(parents=True)
+                _git(mirror, "init", "--quiet", "--bare")
         fetched = _git(mirror, "fetch", "--quiet", "--depth=1", "--no-tags", "--end-of-options", url, revision)
         if fetched.returncode:
             if _git(mirror, "ls-remote", "--quiet", "--end-of-options", url).returncode:
@@ -116,11 +122,19 @@ class Repositories:
 
 
 def _git(repository: Path, *arguments: str) -> "subprocess.CompletedProcess[bytes]":
-    command = ["git", "-C", str(repository), "-c", "core.askPass=true", *arguments]
+    """Run git undisturbed by a repository that the sandbox was started in, and never let it ask for a password."""
+    command = ["git", "-C", str(repository), "-c", "safe.directory=*", *arguments]
     try:
-        return subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=GIT_SECONDS, check=False)
+        return subprocess.run(
+            command, env=_environment(), capture_output=True, stdin=subprocess.DEVNULL, timeout=GIT_SECONDS, check=False
+        )
     except subprocess.TimeoutExpired as error:
         raise CannotRender(f"failed to list refs: git did not answer within {GIT_SECONDS:.0f} s") from error
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    return {**kept, "GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true"}
 
 
 class _Tree(contextlib.AbstractContextManager["_Tree"]):
@@ -130,7 +144,10 @@ class _Tree(contextlib.AbstractContextManager["_Tree"]):
         self.repository = repository
         self.commit = commit
         self._batch = subprocess.Popen(
-            ["git", "-C", str(repository), "cat-file", "--batch"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            ["git", "-C", str(repository), "-c", "safe.directory=*", "cat-file", "--batch"],
+            env=_environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
 
     def __exit__(self, *_: object) -> None:

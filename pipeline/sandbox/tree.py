@@ -105,7 +105,6 @@ def events_of(pod: Pod) -> Json:
             "count": event.count,
             "firstTimestamp": event.first,
             "lastTimestamp": event.last,
-            "eventTime": None,
             "source": {"component": "kubelet", "host": "sandbox"},
             "reportingComponent": "kubelet",
             "reportingInstance": "sandbox",
