@@ -130,7 +130,8 @@ def links(deployment: Deployment) -> Iterable[tuple[str, str]]:
         urls.setdefault("pull_request", deployment.gitops.pull_request)
     for key, url in urls.items():
         if clean := web_url(url):
-            yield _LINKS.get(key, one_line(key, _LONG)), clean
+            kind, _, name = key.partition("/")  # as `argocd/openeg`
+            yield f"{_LINKS.get(kind, kind)} {one_line(name, _LONG)}".strip(), clean
 
 
 def broken(deployment: Deployment) -> tuple[Application, ...]:

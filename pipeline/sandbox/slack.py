@@ -79,13 +79,15 @@ class Slack:
             "messages": self._list,
             "page": self._page,
         }
+        response: Response | HTTPException
         try:
             endpoint, values = _ROUTES.bind_to_environ(environ).match()
+            with self._lock:
+                response = answers[endpoint](request, **values)
         except HTTPException as error:
-            return error(environ, start_response)
-        with self._lock:
-            response = answers[endpoint](request, **values)
-        return response(environ, start_response)
+            response = error
+        body: Iterable[bytes] = response(environ, start_response)
+        return body
 
     def _api(self, request: Request, method: str) -> Response:
         if self.limits:
@@ -194,7 +196,7 @@ def _limited(seconds: int) -> Response:
 
 def _arguments(request: Request) -> Mapping[str, Any]:
     if request.mimetype in {"application/x-www-form-urlencoded", "multipart/form-data", ""}:
-        return request.values.to_dict()
+        return dict(request.values.items())
     if request.mimetype != "application/json":
         raise _Refused("invalid_post_type")
     try:
