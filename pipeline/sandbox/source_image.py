@@ -29,7 +29,7 @@ class SourceImages:
         Raises BuildFailed when git cannot give the sources, and what pushing raises.
         """
         progress.say(f"Packing the sources of {recipe.context} into one layer, in place of a build")
-        layer = self._store(recipe, _sources(recipe), _LAYER)
+        layer = self._store(recipe, sources(recipe), _LAYER)
         system, _, architecture = next(iter(recipe.platforms), "linux/amd64").partition("/")
         config = {
             "created": recipe.labels[CREATED_LABEL],
@@ -52,7 +52,7 @@ class SourceImages:
         return {"mediaType": media_type, "size": len(data), "digest": digest}
 
 
-def _sources(recipe: Recipe) -> bytes:
+def sources(recipe: Recipe) -> bytes:
     """A tar of what the commit has in the context: no ignored file gets in, and the times are the commit's."""
     command = ["git", "-c", "tar.umask=0022", "archive", "--format=tar", "--prefix=app/", recipe.tag]
     done = subprocess.run(command, cwd=recipe.context, capture_output=True, check=False)
