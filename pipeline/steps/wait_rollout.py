@@ -1,0 +1,403 @@
+"""wait_rollout: wait until Argo CD proves that our commit runs, or tells why it does not.
+
+The loop blocks on what Argo CD reports and sleeps only until a doubt gets ripe; what it sees is judged by
+`pipeline.core.rollout`.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from pipeline.core.argocd import Answering, Event, Evidence, Grown, Lost, Pod, Seen, Silent, State, Tree
+from pipeline.core.deployment import Application, Cause, Image, Rollout, RolloutOutcome
+from pipeline.core.progress import Progress
+from pipeline.core.rollout import Expectation, Final, Observation, Standing, judge, stand, timed_out
+from pipeline.errors import (
+    ApplicationNotFound,
+    ArgoCDDenied,
+    PipelineError,
+    RolloutFailed,
+    RolloutSuspended,
+    RolloutTimedOut,
+    SyncFailed,
+    Unreachable,
+    UsageError,
+)
+
+OUTAGE_SECONDS = 60.0
+"""How long Argo CD may be silent: its API server restarts within 20 to 30 s."""
+REFRESH_AGAIN_SECONDS = 15.0
+"""A git server may show a push late; Argo CD would look again by itself after three minutes."""
+RETRY_SECONDS = 1.0
+"""After a question that Argo CD did not answer."""
+ASK_AGAIN_SECONDS = 5.0
+"""Between two questions about a hanging pod, a sync window, or a sync that another one keeps from beginning."""
+
+
+class Feed(Protocol):
+    """What Argo CD reports of the applications that are watched. It survives cut connections by itself."""
+
+    def next(self, seconds: float) -> Event | None:
+        """The next event, or None when there was none for so long."""
+
+    def refresh(self, application: str) -> None:
+        """Let Argo CD look at git now; returns at once, the answer comes as an event."""
+
+    def follow(self, application: str) -> None:
+        """Report the resource tree too."""
+
+    def drop(self, application: str) -> None:
+        """Report nothing more of this application."""
+
+
+class ArgoCD(Protocol):
+    """One Argo CD server. Every call may raise ApplicationNotFound, ArgoCDDenied or Unreachable."""
+
+    def watch(self, applications: Sequence[str]) -> AbstractContextManager[Feed]:
+        """Report the present state of each application, then each change."""
+
+    def sync(self, application: str) -> str | None:
+        """Begin a sync; None, or the rule that forbids it."""
+
+    def tree(self, application: str) -> Tree:
+        """The resource tree as it is now."""
+
+    def explain(self, application: str, pod: Pod) -> Evidence:
+        """Last log lines and events of the pod's container that is in trouble."""
+
+    def sync_window(self, application: str) -> str | None:
+        """The sync window that keeps automated sync from beginning now, in words."""
+
+
+class History(Protocol):
+    """The commits of the GitOps repository."""
+
+    def descends(self, revision: str, ancestor: str) -> bool | None:
+        """Whether `revision` is a descendant of `ancestor`; None when that cannot be told."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inputs:
+    """Which applications of one Argo CD should come to which revision and images; one of these two is needed."""
+
+    applications: tuple[str, ...]
+    revision: str | None
+    images: tuple[Image, ...] = ()
+    timeout_seconds: float = 600.0
+    grace_seconds: float | None = None
+    """How long what is broken may take to recover; None: 2 s for a pod in back-off, 30 s for all else."""
+    sync: bool = False
+    """Begin the sync of applications that have no automated sync."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Watch:
+    """What is known of one application, and what was asked about it when."""
+
+    name: str
+    state: State | None = None
+    tree: Tree | None = None
+    tree_is_newest: bool = False
+    fresh: bool = False
+    refreshing: bool = False
+    asked_refresh: float
+    asked_window: float = float("-inf")
+    asked_sync: float = float("-inf")
+    asked_pods: float = float("-inf")
+    blocked: str | None = None
+    """The rule that forbids a sync."""
+    evidence: dict[str, Evidence] = field(default_factory=dict)
+    doubts: Mapping[str, float] = field(default_factory=dict)
+    look_again: float = float("inf")
+    final: Application | None = None
+
+
+def wait_rollout(
+    argocd: ArgoCD, history: History | None, inputs: Inputs, progress: Progress, clock: Callable[[], float]
+) -> Rollout:
+    """Wait for all applications; each ends with its own outcome, none raises. `clock` gives monotonic seconds.
+
+    Raises UsageError when nothing says what to wait for.
+    """
+    if not inputs.applications:
+        raise UsageError("there is no application to wait for", remedy="Name one with --app.")
+    if inputs.revision is None and not inputs.images:
+        raise UsageError("there is nothing to wait for", remedy="Give --revision, or --image NAME=TAG.")
+    return _Wait(argocd, history, inputs, progress, clock).run()
+
+
+class _Wait:
+    """One run of the loop: its observations, by application."""
+
+    def __init__(
+        self,
+        argocd: ArgoCD,
+        history: History | None,
+        inputs: Inputs,
+        progress: Progress,
+        clock: Callable[[], float],
+    ) -> None:
+        self._argocd = argocd
+        self._history = history
+        self._inputs = inputs
+        self._progress = progress
+        self._clock = clock
+        self._start = clock()
+        self._silent: Silent | None = None
+        self._silent_since = 0.0
+        self._standings: dict[tuple[str, ...], Standing] = {}
+        self._expected = Expectation(revision=inputs.revision, images=inputs.images, grace_seconds=inputs.grace_seconds)
+        names = dict.fromkeys(inputs.applications)
+        self._watches = {name: _Watch(name=name, asked_refresh=self._start) for name in names}
+
+    def run(self) -> Rollout:
+        deadline = self._start + self._inputs.timeout_seconds
+        with self._argocd.watch(tuple(self._watches)) as feed:
+            for name in self._watches:
+                feed.refresh(name)
+            while pending := [watch for watch in self._watches.values() if watch.final is None]:
+                now = self._clock()
+                outage_ends = self._silent_since + OUTAGE_SECONDS if self._silent else float("inf")
+                if now >= min(deadline, outage_ends):
+                    self._give_up(pending)
+                    break
+                wake = min(deadline, outage_ends, *(self._wake(watch) for watch in pending))
+                touched = self._take(feed.next(max(0.0, wake - now)))
+                now = self._clock()
+                for watch in pending:
+                    if watch is touched or now >= self._wake(watch):
+                        self._step(watch, feed, now)
+        return Rollout(applications=tuple(watch.final for watch in self._watches.values() if watch.final))
+
+    def _wake(self, watch: _Watch) -> float:
+        """When to look at the application again if nothing is reported."""
+        return min(watch.look_again, watch.asked_refresh + REFRESH_AGAIN_SECONDS)
+
+    def _take(self, event: Event | None) -> _Watch | None:
+        """Note what was reported; returns the application that it concerns."""
+        match event:
+            case Seen(state, refreshed) if watch := self._watches.get(state.name):
+                watch.state = state
+                watch.fresh |= refreshed or (watch.refreshing and not state.refreshing)
+                watch.refreshing = state.refreshing
+                watch.tree_is_newest = False
+                return watch
+            case Grown(name, tree) if watch := self._watches.get(name):
+                watch.tree, watch.tree_is_newest = tree, False
+                return watch
+            case Lost(name, error) if watch := self._watches.get(name):
+                self._lose(watch, error)
+            case Silent():
+                self._silent, self._silent_since = event, self._clock()
+                self._progress.say(f"Argo CD does not answer ({event.why}); trying again")
+            case Answering():
+                self._silent = None
+                self._progress.say("Argo CD answers again")
+        return None
+
+    def _step(self, watch: _Watch, feed: Feed, now: float) -> None:
+        """Judge one application, and ask what the judgement needs."""
+        watch.look_again = float("inf")
+        if now - watch.asked_refresh >= REFRESH_AGAIN_SECONDS:
+            self._refresh_again(watch, feed, now)
+        if watch.state is None or self._begin_sync(watch, watch.state, now):
+            return
+        standing = self._standing(watch)
+        if standing in {"ours", "later"} or (standing == "unknown" and watch.fresh):
+            feed.follow(watch.name)
+            if self._inputs.images and watch.state.settled and not watch.tree_is_newest:
+                self._look_at_tree(watch, now)  # the tree's stream may lag behind the state's
+        seen = self._observe(watch, watch.state)
+        verdict = judge(self._expected, seen, watch.doubts, now)
+        if isinstance(verdict, Final):
+            self._end(watch, self._explained(verdict))
+            feed.drop(watch.name)
+            return
+        self._progress.show(watch.name, verdict.text)
+        watch.doubts = verdict.doubts
+        if verdict.look_again is not None:
+            watch.look_again = min(watch.look_again, verdict.look_again)
+        if verdict.hanging:
+            self._question(watch, verdict.hanging, now)
+        if verdict.stalled:
+            self._ask_for_window(watch, now)
+
+    def _refresh_again(self, watch: _Watch, feed: Feed, now: float) -> None:
+        watch.asked_refresh = now
+        if watch.state is None or watch.state.refreshing:
+            return
+        if self._standing(watch) == "unknown":  # the history may have been out of reach for a moment
+            self._standings.pop(watch.state.revisions, None)
+        if self._standing(watch) in {"earlier", "unknown"}:
+            feed.refresh(watch.name)
+
+    def _observe(self, watch: _Watch, state: State) -> Observation:
+        return Observation(
+            state=state,
+            tree=watch.tree,
+            standing=self._standing(watch),
+            fresh=watch.fresh,
+            evidence=watch.evidence,
+            blocked=watch.blocked,
+        )
+
+    def _standing(self, watch: _Watch) -> Standing:
+        """How the synced revision stands to ours. History is asked only after the refresh: before it, the answer
+        nearly always is that Argo CD has not seen our commit yet, and it may cost a fetch."""
+        revisions = watch.state.revisions if watch.state else ()
+        if not watch.fresh and self._inputs.revision not in revisions:
+            return "unknown"
+        if revisions not in self._standings:
+            self._standings[revisions] = stand(revisions, self._inputs.revision, self._descends)
+        return self._standings[revisions]
+
+    def _descends(self, revision: str, ancestor: str) -> bool | None:
+        if self._history is None:
+            return None
+        try:
+            return self._history.descends(revision, ancestor)
+        except PipelineError as error:
+            self._progress.say(f"the order of {revision[:7]} and {ancestor[:7]} cannot be told: {error}")
+            return None
+
+    def _look_at_tree(self, watch: _Watch, now: float) -> None:
+        try:
+            watch.tree = self._argocd.tree(watch.name)
+            watch.tree_is_newest = True
+        except PipelineError:
+            watch.tree = None
+            watch.look_again = now + RETRY_SECONDS
+
+    def _question(self, watch: _Watch, pods: Sequence[Pod], now: float) -> None:
+        """Ask pods that stay in an init container; what they say is judged at the next look."""
+        if now - watch.asked_pods >= ASK_AGAIN_SECONDS:
+            watch.asked_pods = now
+            for pod in pods:
+                watch.evidence[pod.uid] = self._explain(watch.name, pod)
+            watch.look_again = now
+        else:
+            watch.look_again = min(watch.look_again, watch.asked_pods + ASK_AGAIN_SECONDS)
+
+    def _ask_for_window(self, watch: _Watch, now: float) -> None:
+        """Ask whether a sync window is why automated sync does not begin; judged at the next look."""
+        if now - watch.asked_window >= ASK_AGAIN_SECONDS:
+            watch.asked_window = now
+            with contextlib.suppress(PipelineError):
+                watch.blocked = self._argocd.sync_window(watch.name)
+        watch.look_again = now if watch.blocked else min(watch.look_again, watch.asked_window + ASK_AGAIN_SECONDS)
+
+    def _begin_sync(self, watch: _Watch, state: State, now: float) -> bool:
+        """Begin the sync that --sync asks for; True while nothing may be judged because of it.
+
+        No revision is named: a later commit that is there already must not be undone.
+        """
+        if not self._inputs.sync or state.automated or state.sync == "Synced" or watch.blocked:
+            return False
+        if not watch.fresh:  # what is seen may be of an earlier commit, or the failure that this sync is to mend
+            return True
+        asked = watch.asked_sync > float("-inf")
+        if state.busy or state.sync != "OutOfSync" or self._standing(watch) == "earlier" or (asked and state.tried):
+            return False
+        if now - watch.asked_sync >= ASK_AGAIN_SECONDS:
+            watch.asked_sync = now
+            with contextlib.suppress(Unreachable):
+                try:
+                    watch.blocked = self._argocd.sync(watch.name)
+                    self._progress.say(f"{watch.name}: {watch.blocked or 'asked Argo CD to sync'}")
+                except (ApplicationNotFound, ArgoCDDenied) as error:
+                    self._lose(watch, error)
+        watch.look_again = watch.asked_sync + ASK_AGAIN_SECONDS
+        return watch.blocked is None
+
+    def _explained(self, verdict: Final) -> Application:
+        application, cause = verdict.application, verdict.application.cause
+        if verdict.pod is None or cause is None:
+            return application
+        said = self._explain(application.name, verdict.pod)
+        message = ": ".join(dict.fromkeys(filter(None, (cause.message, said.message))))
+        return replace(
+            application,
+            cause=replace(cause, message=message, container=said.container, logs=said.logs, events=said.events),
+        )
+
+    def _explain(self, application: str, pod: Pod) -> Evidence:
+        """What the pod says of itself; not to be told is no reason to hide the verdict."""
+        try:
+            return self._argocd.explain(application, pod)
+        except PipelineError as error:
+            return Evidence(logs=(f"(not to be had: {error})",))
+
+    def _give_up(self, pending: Sequence[_Watch]) -> None:
+        """The deadline has passed, or Argo CD has been silent for too long."""
+        for watch in pending:
+            if self._silent:
+                seconds = self._clock() - self._silent_since
+                cause = Cause(reason="Unreachable", message=f"no answer for {seconds:.0f} s: {self._silent.why}")
+                state = watch.state or State(name=watch.name)
+                revision = state.revisions[0] if state.revisions else None
+                self._end(
+                    watch,
+                    Application(
+                        name=watch.name, outcome="unreachable", revision=revision, health=state.health, cause=cause
+                    ),
+                )
+            else:
+                seen = self._observe(watch, watch.state) if watch.state else None
+                final = timed_out(self._expected, seen, watch.name, self._inputs.timeout_seconds)
+                self._end(watch, self._explained(final))
+
+    def _lose(self, watch: _Watch, error: ApplicationNotFound | ArgoCDDenied) -> None:
+        outcome: RolloutOutcome = "not_found" if isinstance(error, ApplicationNotFound) else "denied"
+        cause = Cause(reason=type(error).__name__, message=str(error))
+        self._end(watch, Application(name=watch.name, outcome=outcome, cause=cause))
+
+    def _end(self, watch: _Watch, application: Application) -> None:
+        watch.final = application
+        text = application.proof or (application.cause and f"{application.cause.reason}: {application.cause.message}")
+        self._progress.show(watch.name, f"{application.outcome.replace('_', ' ')} · {text}")
+
+
+_ERRORS: Mapping[RolloutOutcome, type[PipelineError]] = {
+    # the worst first: what a rollback can mend, then what needs a person elsewhere
+    "failed": RolloutFailed,
+    "sync_failed": SyncFailed,
+    "not_found": ApplicationNotFound,
+    "denied": ArgoCDDenied,
+    "unreachable": Unreachable,
+    "timed_out": RolloutTimedOut,
+    "suspended": RolloutSuspended,
+}
+
+
+def error_of(rollout: Rollout) -> PipelineError | None:
+    """The worst outcome as the error that gives the exit code; None when every application is done.
+
+    The message tells of every application that is not done, the worst first.
+    """
+    order = list(_ERRORS)
+    bad = sorted(
+        (app for app in rollout.applications if app.outcome in _ERRORS), key=lambda app: order.index(app.outcome)
+    )
+    if not bad:
+        return None
+    remedy = _REMEDIES.get(bad[0].cause.reason) if bad[0].cause else None
+    return _ERRORS[bad[0].outcome]("\n".join(line for app in bad for line in _tell(app)), remedy=remedy)
+
+
+_REMEDIES = {
+    "ManualSync": "Pass --sync, or sync the application in Argo CD and run `wait` again.",
+    "SyncWindow": "Wait for the window to end, or change it in the project's syncWindows.",
+    "BranchRewritten": "Find out who rewrote the branch, then deploy again.",
+    "ImageNotUsed": "Compare the entry's name with `image:` in the manifests: they must be the same.",
+}
+
+
+def _tell(application: Application) -> Iterator[str]:
+    cause = application.cause or Cause(reason=application.outcome, message="")
+    where = f" in {cause.resource}" if cause.resource else ""
+    where += f", container {cause.container}" if cause.container else ""
+    yield f"{application.name}: {cause.reason}{where}: {cause.message}".rstrip(": ")
+    yield from (f"  | {line}" for line in cause.logs)
+    yield from (f"  event: {event}" for event in cause.events)
