@@ -12,14 +12,14 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, Rule
 from werkzeug.wrappers import Request, Response
 
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+from pipeline.core.secret import Secret
 
 WEBHOOK = "sandbox"
 """Last part of the webhook's path."""
@@ -60,7 +60,7 @@ class Posted:
 class Slack:
     """The WSGI application. Tests look at `messages`, in the order they were posted."""
 
-    def __init__(self, token: str, channels: Iterable[str] = ("cicd",)) -> None:
+    def __init__(self, token: Secret, channels: Iterable[str] = ("cicd",)) -> None:
         """`channels` are the names of the channels that there are; the webhook posts to the first."""
         self.messages: list[Posted] = []
         self.limits: list[int] = []
@@ -70,7 +70,7 @@ class Slack:
         self._numbers = itertools.count()
         self._lock = threading.Lock()
 
-    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request."""
         request = Request(environ)
         answers: Mapping[str, Callable[..., Response]] = {
@@ -114,7 +114,7 @@ class Slack:
 
     def _call(self, method: str, request: Request) -> Mapping[str, Any]:
         token = request.headers.get("Authorization", "").removeprefix("Bearer ") or request.form.get("token", "")
-        if token != self._token:
+        if token != self._token.reveal():
             raise _Refused("invalid_auth" if token else "not_authed")
         match method:
             case "auth.test":

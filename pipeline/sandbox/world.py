@@ -24,6 +24,8 @@ from pipeline.sandbox.git_http import git_http
 from pipeline.sandbox.registry import Registry
 from pipeline.sandbox.render import Repositories
 from pipeline.sandbox.server import HOST, Server
+from pipeline.sandbox.slack import Slack
+from pipeline.sandbox.slack import WEBHOOK, Slack
 from pipeline.sandbox.timeline import Timeline
 
 
@@ -40,7 +42,7 @@ class Settings:
     argocd_path: str = ""
     """Root path of the Argo CD API, such as `/argocd`; empty for none."""
     token: Secret = field(default_factory=lambda: Secret("sandbox"))
-    """Argo CD's API token, and the password of its user `admin`."""
+    """Argo CD's API token, the password of its user `admin`, and Slack's bot token."""
     denied: frozenset[str] = frozenset()
     """Rights that this token lacks, such as `logs, get` or `applications, sync`."""
     poll_seconds: float = 180
@@ -94,7 +96,8 @@ class World:
         )
         argocd = ArgoCD(self._controller, setup)
         at_root: dict[str, WSGIApplication] = {"v2": self._registry, "sandbox": _Control(self)}
-        mounts: dict[str, WSGIApplication] = {"/git": git_http(self.git_root)}
+        slack = Slack(settings.token.reveal())
+        mounts: dict[str, WSGIApplication] = {"/git": git_http(self.git_root), "/slack": slack}
         if settings.argocd_path:
             mounts[settings.argocd_path] = argocd
         else:
@@ -110,7 +113,8 @@ class World:
         self.url = f"http://{self.registry_host}"
         self.argocd_url = self.url + settings.argocd_path
         self.git_url = f"{self.url}/git"
-        self.slack_url = f"{self.url}/slack/"
+        self.slack_url = f"{self.url}/slack/api/"
+        """Where a Slack client finds the API; the messages can be read at /slack/."""
         served[self.git_url] = self.git_root
 
     def __enter__(self) -> Self:
@@ -176,6 +180,7 @@ class World:
                 tag: {"kind": fault.kind, "logs": list(fault.logs)} for tag, fault in self._cluster.faults.items()
             }
         urls = {"registry": self.registry_host, "argocd": self.argocd_url, "git": self.git_url, "slack": self.slack_url}
+        urls |= {"slack_messages": f"{self.url}/slack/", "slack_webhook": f"{self.url}/slack/services/{WEBHOOK}"}
         return {"urls": urls, "applications": applications, "faults": faults}
 
     def _has_image(self, image: str) -> bool:
