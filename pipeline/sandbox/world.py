@@ -24,7 +24,6 @@ from pipeline.sandbox.git_http import git_http
 from pipeline.sandbox.registry import Registry
 from pipeline.sandbox.render import Repositories
 from pipeline.sandbox.server import HOST, Server
-from pipeline.sandbox.slack import Slack
 from pipeline.sandbox.slack import WEBHOOK, Slack
 from pipeline.sandbox.timeline import Timeline
 
@@ -96,8 +95,8 @@ class World:
         )
         argocd = ArgoCD(self._controller, setup)
         at_root: dict[str, WSGIApplication] = {"v2": self._registry, "sandbox": _Control(self)}
-        slack = Slack(settings.token.reveal())
-        mounts: dict[str, WSGIApplication] = {"/git": git_http(self.git_root), "/slack": slack}
+        self.slack = Slack(settings.token)
+        mounts: dict[str, WSGIApplication] = {"/git": git_http(self.git_root), "/slack": self.slack}
         if settings.argocd_path:
             mounts[settings.argocd_path] = argocd
         else:
