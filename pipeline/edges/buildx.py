@@ -5,7 +5,9 @@ https://docs.docker.com/extend/cli_plugins/.
 """
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -31,10 +33,9 @@ _CONNECTING = ("[internal] booting buildkit", "[internal] waiting for connection
 
 def find_plugin(logins: Logins) -> Path | None:
     """The plugin's program, from the folders in which Docker's command line looks for it."""
-    for folder in (logins.config_folder / "cli-plugins", *_SYSTEM_FOLDERS):
-        if (program := folder / "docker-buildx").is_file():
-            return program
-    return None
+    folders = (logins.config_folder / "cli-plugins", *_SYSTEM_FOLDERS)
+    program = shutil.which("docker-buildx", path=os.pathsep.join(map(str, folders)))
+    return Path(program) if program else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +75,17 @@ class Buildx:
 
 
 def _environment(logins: Logins) -> dict[str, str]:
-    """Our environment, with the given logins where the plugin looks first: in memory, never in a file."""
+    """Our environment, with the given logins where the plugin (0.26 and later) looks first: in no file."""
     environ = dict(logins.environ)
     if logins.given:
-        present = json.loads(environ.get("DOCKER_AUTH_CONFIG") or "{}")
+        try:
+            present = dict(json.loads(environ["DOCKER_AUTH_CONFIG"])["auths"])
+        except (KeyError, TypeError, ValueError):  # absent, or what the plugin itself would pass over
+            present = {}
         ours = {
             HUB_KEY if host == DOCKER_HUB else host: {"auth": login.encoded()} for host, login in logins.given.items()
         }
-        environ["DOCKER_AUTH_CONFIG"] = json.dumps({"auths": {**present.get("auths", {}), **ours}})
+        environ["DOCKER_AUTH_CONFIG"] = json.dumps({"auths": {**present, **ours}})
     return environ
 
 

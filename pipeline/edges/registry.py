@@ -97,8 +97,7 @@ class OciRegistry:
         url = place.url("blobs/uploads/")
         start = self._send(place, "POST", url)
         _require_pushed(start, 202, place)
-        upload = urljoin(url, start.headers.get("Location", ""))
-        upload += ("&" if urlsplit(upload).query else "?") + urlencode({"digest": digest})
+        upload = _with_query(_location(start, url), {"digest": digest})
         sent = self._send(place, "PUT", upload, {"Content-Type": "application/octet-stream"}, data)
         _require_pushed(sent, 201, place)
         return digest
@@ -124,7 +123,7 @@ class OciRegistry:
         for _ in range(3):
             if response.status not in _REDIRECTS:
                 break
-            url = urljoin(url, response.headers.get("Location", ""))
+            url = _location(response, url)
             response = self._send(place, "GET", url, accept)
         if response.status == 404:
             return None
@@ -179,8 +178,7 @@ class OciRegistry:
             response = self._request("POST", realm, kind, urlencode(form).encode())
         else:
             headers = {"Authorization": f"Basic {login.encoded()}"} if login else {}
-            url = f"{realm}{'&' if urlsplit(realm).query else '?'}{urlencode(query)}"
-            response = self._request("GET", url, headers)
+            response = self._request("GET", _with_query(realm, query), headers)
         if 400 <= response.status < 500 and response.status != 429:
             who = "the login" if login else "anonymous access"
             raise RegistryDenied(f"{place}: {urlsplit(realm).netloc} refused {who}: {_explain(response)}")
@@ -271,8 +269,23 @@ def _explain(response: _Response) -> str:
 
 
 def _origin(url: str) -> str:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise RegistryUnusable(f"{_shown(url)} is not an address") from None
     return f"{parts.scheme}://{parts.netloc}"
+
+
+def _location(response: _Response, url: str) -> str:
+    """Where `response`, the answer to a request for `url`, sends us."""
+    try:
+        return urljoin(url, response.headers.get("Location", ""))
+    except ValueError:
+        raise RegistryUnusable(f"{_shown(url)} redirects to what is not an address") from None
+
+
+def _with_query(url: str, query: Mapping[str, str]) -> str:
+    return f"{url}{'&' if '?' in url else '?'}{urlencode(query)}"
 
 
 def _shown(url: str) -> str:
@@ -282,8 +295,8 @@ def _shown(url: str) -> str:
 
 def _is_loopback(server: str) -> bool:
     """Whether `server` (host and port) is this machine, where plain HTTP is safe: Docker's own rule."""
-    host = urlsplit(f"//{server}").hostname or ""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        host = urlsplit(f"//{server}").hostname or ""
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return host == "localhost"
+        return False

@@ -49,9 +49,9 @@ class Logins:
             return self.given[host]
         config = self._config()
         key = HUB_KEY if host == DOCKER_HUB else host
-        helper = config.get("credHelpers", {}).get(key) or config.get("credsStore")
+        helper = (config.get("credHelpers") or {}).get(key) or config.get("credsStore")
         found = _ask_helper(helper, key, self.environ) if helper else None
-        return found or _entry(config.get("auths", {}), host)
+        return found or _entry(config.get("auths") or {}, host)
 
     @property
     def config_folder(self) -> Path:
@@ -68,10 +68,11 @@ class Logins:
             raise ConfigInvalid(
                 f"{path}: {error}", remedy="Mend the file, or log in anew with `docker login`."
             ) from None
-        sections = [config.get(key, {}) for key in ("auths", "credHelpers")] if isinstance(config, dict) else [None]
-        if not all(isinstance(section, dict) for section in sections):
-            raise ConfigInvalid(f"{path}: is not a Docker configuration", remedy="Log in anew with `docker login`.")
-        return dict(config)
+        if isinstance(config, dict) and all(
+            isinstance(config.get(key) or {}, dict) for key in ("auths", "credHelpers")
+        ):
+            return config
+        raise ConfigInvalid(f"{path}: is not a Docker configuration", remedy="Log in anew with `docker login`.")
 
 
 def for_registry(registry: str, username: str | None, password: Secret | None, environ: Mapping[str, str]) -> Logins:

@@ -127,6 +127,11 @@ def find_image(registry: Registry, inputs: Inputs) -> BuiltImage | None:
     return BuiltImage(_image(inputs, found.digest), pushed=False)
 
 
+def planned(inputs: Inputs) -> Image:
+    """The image that a build would give; its digest is known only afterwards."""
+    return _image(inputs, None)
+
+
 def _require_inside(checkout: Checkout, path: Path, what: str, there: bool) -> None:
     if not there:
         raise UsageError(f"{path}: no such {what}", remedy="Check --context and --dockerfile, or deploy.yaml.")
@@ -158,7 +163,7 @@ def _recipe(inputs: Inputs) -> Recipe:
     )
 
 
-def _image(inputs: Inputs, digest: str) -> Image:
+def _image(inputs: Inputs, digest: str | None) -> Image:
     checkout = inputs.checkout
     return Image(
         name=inputs.name,

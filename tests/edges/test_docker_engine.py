@@ -7,6 +7,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ import pytest
 
 from pipeline.core.progress import Silent
 from pipeline.core.secret import Secret
+from pipeline.core.source import Checkout
 from pipeline.edges import docker_engine
 from pipeline.edges.docker_engine import DockerEngine
 from pipeline.edges.registry import OciRegistry
 from pipeline.edges.registry_login import Login, Logins
-from pipeline.errors import BuildFailed, PipelineError, PushFailed, RegistryDenied, Unreachable, UsageError
-from pipeline.steps.build_image import REVISION_LABEL, Found, Recipe
+from pipeline.errors import BuildFailed, PipelineError, PushFailed, RegistryDenied, TagIsTaken, Unreachable, UsageError
+from pipeline.steps.build_image import REVISION_LABEL, Found, Inputs, Recipe, build_image
 
 COMMIT = "3f2a9c1b" * 5
 SHELL = 'RUN ["/busybox", "sh", "-c", "{}"]\n'
@@ -96,6 +98,32 @@ def test_what_the_engine_pushed_is_what_the_registry_has(recipe: Recipe, tmp_pat
     assert heard.said[1] == "Step 2/4 : COPY busybox /busybox"
     assert ("build", "built") in heard.shown
     assert any(key.startswith("layer ") and state == "Pushed" for key, state in heard.shown)
+
+
+@pytest.mark.docker
+@pytest.mark.registry
+def test_the_step_holds_on_a_real_engine_and_a_real_registry(recipe: Recipe, tmp_path: Path) -> None:
+    write(recipe, "")
+    engine, registry = DockerEngine(logins(tmp_path)), OciRegistry(logins(tmp_path))
+    checkout = Checkout(recipe.context, COMMIT, "https://github.com/openeg/app", (), datetime(2026, 11, 23, tzinfo=UTC))
+    inputs = Inputs(
+        name="app",
+        repository=recipe.repository,
+        context=recipe.context,
+        dockerfile=None,
+        platforms=(),
+        checkout=checkout,
+        service=None,
+    )
+    first = build_image(engine, registry, inputs, Silent())
+    second = build_image(engine, registry, inputs, Silent())
+    assert (first.pushed, second.pushed) == (True, False)
+    assert first.image == second.image
+
+    other = "0" * 40
+    engine.build_and_push(replace(recipe, tag=other), Silent())
+    with pytest.raises(TagIsTaken, match=f"built from commit {COMMIT}"):
+        build_image(engine, registry, replace(inputs, checkout=replace(checkout, commit=other)), Silent())
 
 
 @pytest.mark.docker

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import re
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -280,7 +281,7 @@ def test_a_helper_that_knows_nothing_leaves_us_nobody(tmp_path: Path) -> None:
     assert helper(tmp_path, "echo credentials not found in native keychain; exit 1").at("ghcr.io") is None
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"auths": []}', '{"auths": {"ghcr.io": {"auth": "%%%"}}}', "\xff"])
+@pytest.mark.parametrize("text", ["{", "[]", '{"auths": [1]}', '{"auths": {"ghcr.io": {"auth": "%%%"}}}', "\xff"])
 def test_a_damaged_configuration_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.json").write_text(text, encoding="latin-1")
     with pytest.raises(ConfigInvalid, match=r"config\.json"):
@@ -395,6 +396,7 @@ def test_a_token_server_that_gives_none_is_named(
         ("", "unknown way to log in"),
         ('Bearer realm="http://tokens.example/token"', "only https is safe"),
         ('Bearer realm="ftp://127.0.0.1/token"', "only https is safe"),
+        ('Bearer realm="http://["', "is not an address"),
         ("Bearer ", "only https is safe|unknown way"),
     ],
 )
@@ -465,6 +467,7 @@ def test_a_redirect_to_plain_http_elsewhere_is_not_followed(serve: Serve, tmp_pa
         ((200, {"Docker-Content-Digest": "sha256:" + "0" * 64}, b"{}"), "does not match its digest"),
         ((200, {}, manifest(config())), "damaged"),
         ((302, {}, b""), "HTTP 302"),
+        ((302, {"Location": "http://["}, b""), "is not an address"),
         ((400, {}, encoded({"errors": [{"code": "NAME_INVALID", "message": "no"}]})), "400 NAME_INVALID: no"),
         ((418, {}, encoded({"errors": []})), "HTTP 418"),
         ((503, {}, b""), "HTTP 503"),
@@ -513,6 +516,7 @@ def test_an_unreachable_registry_is_named(tmp_path: Path) -> None:
         OciRegistry(nobody(tmp_path)).look_up(f"{gone.host}/app", COMMIT)
 
 
-def test_beyond_this_machine_only_https_is_spoken(tmp_path: Path) -> None:
-    with pytest.raises(Unreachable, match=r"registry registry\.invalid"):
-        OciRegistry(nobody(tmp_path)).look_up("registry.invalid/app", COMMIT)
+@pytest.mark.parametrize("host", ["registry.invalid", "[:::]", "registry.invalid:99999"])
+def test_an_address_that_leads_nowhere_is_named(tmp_path: Path, host: str) -> None:
+    with pytest.raises(Unreachable, match=re.escape(host)):
+        OciRegistry(nobody(tmp_path)).look_up(f"{host}/app", COMMIT)
