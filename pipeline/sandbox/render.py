@@ -1,6 +1,6 @@
 """From a commit to manifests: read files out of git's object store and do the part of kustomize that overlays need.
 
-What this small renderer does not know (patches, components, generators …) is left to the real `kustomize` or
+What this small renderer does not know (JSON patches, components, generators …) is left to the real `kustomize` or
 `kubectl` where there is one on the PATH; elsewhere it is left out, and a note says so.
 """
 
@@ -26,7 +26,7 @@ from ruamel.yaml.error import YAMLError
 from pipeline.core.image import split_reference
 
 KUSTOMIZATION_NAMES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
-KNOWN_KEYS = {"apiVersion", "kind", "metadata", "resources", "bases", "namespace", "images", "replicas"}
+KNOWN_KEYS = {"apiVersion", "kind", "metadata", "resources", "bases", "patches", "namespace", "images", "replicas"}
 CLUSTER_KINDS = {
     "ClusterRole",
     "ClusterRoleBinding",
@@ -232,8 +232,72 @@ def _build(tree: _Tree, folder: str, notes: list[str], above: tuple[str, ...]) -
             manifests += _build(tree, inner, notes, (*above, folder))
         else:
             manifests += _documents(tree, inner)
+    for entry in kustomization.get("patches") or ():
+        patch = _patch(tree, folder, entry)
+        if patch is None:
+            notes.append(f"{path}: left out a JSON patch")
+        else:
+            _apply_patch(manifests, patch, entry.get("target") or {})
     _transform(manifests, kustomization)
     return manifests
+
+
+def _patch(tree: _Tree, folder: str, entry: Mapping[str, Any]) -> Manifest | None:
+    """The strategic merge patch of one entry of `patches:`; None for a JSON patch."""
+    data, where = str(entry.get("patch", "")).encode(), folder
+    if entry.get("path"):
+        where = posixpath.normpath(posixpath.join(folder, entry["path"]))
+        found = tree.read(where)
+        if found is None:
+            raise CannotRender(f"failed to get the patch file from path({entry['path']}): no such file or directory")
+        data = found
+    if data.lstrip().startswith((b"-", b"[")):
+        return None
+    return next(_parse(data, where), None)
+
+
+def _apply_patch(manifests: list[Manifest], patch: Manifest, target: Mapping[str, str]) -> None:
+    """Merge a patch into what its target names, or into what has its own kind and name."""
+    wanted = target or {"kind": patch.get("kind", ""), "name": patch.get("metadata", {}).get("name", "")}
+    body = {key: value for key, value in patch.items() if key not in ("apiVersion", "kind", "metadata")}
+    if metadata := {key: value for key, value in patch.get("metadata", {}).items() if key != "name"}:
+        body["metadata"] = metadata
+    hit = False
+    for manifest in manifests:
+        names = (
+            (wanted.get("kind") or ".*", manifest["kind"]),
+            (wanted.get("name") or ".*", manifest["metadata"]["name"]),
+        )
+        if all(re.fullmatch(pattern, name) for pattern, name in names):
+            _merge(manifest, body)
+            hit = True
+    if not hit and not target:
+        raise CannotRender(
+            f"no matches for Id {wanted['kind']}/{wanted['name']}; failed to find unique target for patch"
+        )
+
+
+def _merge(into: Manifest, patch: Manifest) -> None:
+    """A strategic merge: mappings are merged, lists of named things by name, null removes, anything else replaces."""
+    for key, value in patch.items():
+        present = into.get(key)
+        if value is None:
+            into.pop(key, None)
+        elif isinstance(value, dict) and isinstance(present, dict):
+            _merge(present, value)
+        elif isinstance(value, list) and isinstance(present, list) and all(_named(item) for item in (*value, *present)):
+            places = {item["name"]: item for item in present}
+            for item in value:
+                if item["name"] in places:
+                    _merge(places[item["name"]], item)
+                else:
+                    present.append(copy.deepcopy(item))
+        else:
+            into[key] = copy.deepcopy(value)
+
+
+def _named(item: object) -> bool:
+    return isinstance(item, dict) and "name" in item
 
 
 def _transform(manifests: list[Manifest], kustomization: Manifest) -> None:
