@@ -151,7 +151,7 @@ def _fence(lines: Sequence[str], *, last: bool) -> Block:
     kept: list[str] = []
     room = _BLOCK - 100
     for line in reversed(lines) if last else lines:
-        escaped = _escape(one_line(line, _SENTENCE) if last else line[:_SENTENCE]).replace("```", "'''")
+        escaped = _escape(one_line(line, _SENTENCE) if last else line[:_SENTENCE])
         room -= len(escaped) + 1
         if room < 0:
             break
@@ -167,8 +167,8 @@ def _code(text: str) -> str:
 
 
 def _escape(text: str) -> str:
-    """Slack's three control characters as entities; an `@channel` in a notification's plain text stays plain."""
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    """Slack's three control characters as entities; no code block begins or ends, and `@channel` stays plain text."""
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("```", "'''")
     return re.sub("@(?=channel|here|everyone)", "@\N{ZERO WIDTH SPACE}", text)
 
 

@@ -131,7 +131,7 @@ def links(deployment: Deployment) -> Iterable[tuple[str, str]]:
     for key, url in urls.items():
         if clean := web_url(url):
             kind, _, name = key.partition("/")  # as `argocd/openeg`
-            yield f"{_LINKS.get(kind, kind)} {one_line(name, _LONG)}".strip(), clean
+            yield one_line(f"{_LINKS.get(kind, kind)} {name}", _LONG), clean
 
 
 def broken(deployment: Deployment) -> tuple[Application, ...]:

@@ -1,6 +1,7 @@
 """Slack through its SDK: a bot, which can update its messages, or an incoming webhook, which only posts."""
 
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
@@ -190,4 +191,6 @@ def _error_of(code: str, channel: str, status: object) -> PipelineError:
         return _MessageGone(f"Slack: {code}")
     if status == 429 or code in {"ratelimited", "rate_limited"}:
         return SlackRefused(f"Slack: too many messages to {channel}")
-    return SlackRefused(f"Slack: {code[:100] or f'HTTP status {status}'}")
+    if not re.fullmatch("[a-z0-9_]+", code):
+        return SlackRefused(f"Slack: HTTP status {status}, and the answer is none of Slack's API")
+    return SlackRefused(f"Slack: {code}")

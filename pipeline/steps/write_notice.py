@@ -65,7 +65,7 @@ def write_notice(messenger: Messenger, inputs: Inputs, progress: Progress) -> No
         if details:
             at = _reply(messenger, at, details)
     except PipelineError as error:
-        warning = f"Slack was not told: {error} ({error.remedy})"
+        warning = f"The notice was not written: {error}. {error.remedy}"
         progress.say(warning)
         return Notice(at, (warning,))
     return Notice(at)
