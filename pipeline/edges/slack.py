@@ -174,7 +174,7 @@ def _explained(channel: str) -> Iterator[None]:
         yield
     except SlackApiError as error:
         response = error.response
-        raise _error_of(str(response.get("error", "")), channel, response.get("status")) from None
+        raise _error_of(str(response.get("error", "")), channel, getattr(response, "status_code", None)) from None
     except (OSError, HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise Unreachable(f"Slack: {getattr(reason, 'strerror', None) or type(reason).__name__}") from None

@@ -86,8 +86,7 @@ class Slack:
                 response = answers[endpoint](request, **values)
         except HTTPException as error:
             response = error
-        body: Iterable[bytes] = response(environ, start_response)
-        return body
+        return response(environ, start_response)
 
     def _api(self, request: Request, method: str) -> Response:
         if self.limits:
