@@ -141,7 +141,7 @@ class ArgoCD:
     def _list(self, request: Request) -> Response:
         wanted = _chosen(request)
         apps = sorted(self._controller.applications.values(), key=lambda app: app.name)
-        return _json({"metadata": {}, "items": [app.as_json() for app in apps if wanted(app)]})
+        return _json({"metadata": {}, "items": [self._controller.show(app) for app in apps if wanted(app)]})
 
     def _create(self, request: Request) -> Response:
         body = _body(request)
@@ -151,13 +151,13 @@ class ArgoCD:
         if any(not source.get("repoURL") for source in spec.get("sources") or [spec["source"]]):
             raise Rejected(400, 3, "application spec is invalid: spec.source.repoURL is required")
         spec = {"destination": {"server": "https://kubernetes.default.svc", "namespace": "default"}, **spec}
-        return _json(self._controller.add(name, {"project": "default", **spec}).as_json())
+        return _json(self._controller.show(self._controller.add(name, {"project": "default", **spec})))
 
     def _get(self, request: Request, name: str) -> Response:
         app = self._find(request, name)
         if kind := request.args.get("refresh"):
             self._controller.refresh(app, kind)
-        return _json(app.as_json())
+        return _json(self._controller.show(app))
 
     def _delete(self, request: Request, name: str) -> Response:
         self._controller.remove(self._find(request, name, "applications, delete").name)
@@ -168,7 +168,7 @@ class ArgoCD:
         body = _body(request)
         revisions = body.get("revisions") or [body.get("revision")]
         self._controller.sync(app, [item or None for item in revisions], prune=bool(body.get("prune")), username=USER)
-        return _json(app.as_json())
+        return _json(self._controller.show(app))
 
     def _tree(self, request: Request, name: str) -> Response:
         return _json(self._controller.tree(self._find(request, name)))

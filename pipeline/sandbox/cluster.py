@@ -242,9 +242,9 @@ class Workload:
             if available < self.replicas:
                 return "Progressing", f"Waiting for {self.replicas - available} pods to be ready..."
             if len(updated) < self.replicas:
-                text = f"waiting for statefulset rolling update to complete {len(updated)} pods at revision"
-                return "Progressing", f"{text} {self.key.name}-{self.template_hash}..."
-            return "Healthy", ""
+                count = f"{len(updated)} out of {self.replicas} new pods have been updated..."
+                return "Progressing", f"Waiting for partitioned roll out to finish: {count}"
+            return "Healthy", f"partitioned roll out complete: {len(updated)} new pods have been updated..."
         if self.overdue:
             return "Degraded", f'Deployment "{self.key.name}" exceeded its progress deadline'
         what = f'daemon set "{self.key.name}" rollout' if self.key.kind == "DaemonSet" else "rollout"

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 from pipeline.sandbox.cluster import Cluster, Health, InvalidManifest, Key, Manifest, Pod, images_of, key_of, now
@@ -100,11 +101,13 @@ class Application:
         """Each source with the revision asked for it, if any."""
         return list(zip(self.sources, itertools.chain(revisions, itertools.repeat(None)), strict=False))
 
-    def by_source(self, revisions: Sequence[str]) -> Json:
-        """`revision` and `source`, or their plurals where there are several sources."""
-        if self.spec.get("sources"):
-            return {"revisions": list(revisions), "sources": self.sources}
-        return {"revision": revisions[0] if revisions else "", "source": self.sources[0]}
+    def revisions(self, commits: Sequence[str]) -> Json:
+        """`revision`, or `revisions` where there are several sources."""
+        return {"revisions": list(commits)} if self.spec.get("sources") else {"revision": commits[0] if commits else ""}
+
+    def by_source(self, commits: Sequence[str]) -> Json:
+        """The revisions with the sources that they are of."""
+        return {**self.revisions(commits), **_pick(self.spec, "source", "sources")}
 
     def in_sync(self) -> bool:
         return self.target is not None and self.target.manifests == self.live
@@ -155,7 +158,7 @@ class Controller:
                 )
             metadata = {"name": name, "namespace": "argocd", "uid": str(uuid.uuid4()), "creationTimestamp": now()}
             status = {
-                "sync": {"status": "Unknown", "comparedTo": self._compared_to(spec)},
+                "sync": {"status": "Unknown", "comparedTo": _pick(spec, "source", "sources", "destination")},
                 "health": {"status": "Unknown"},
                 "summary": {},
                 "resourceHealthSource": "appTree",
@@ -165,37 +168,34 @@ class Controller:
             app = Application(name=name, spec=spec, metadata=metadata, status=status, blocked=blocked)
             self.applications[name] = app
             self._publish(app, "ADDED")
-            self._jobs.put(lambda: self._compare(app))
+            self.refresh_soon(app)
             return app
 
     def remove(self, name: str) -> None:
         """Delete an application with all that it deployed."""
         with self._lock:
-            app = self.applications.pop(name)
+            app = self.applications[name]
+            self._publish(app, "DELETED")
+            del self.applications[name]
             for key in app.live:
                 self._cluster.delete(key)
             app.refreshed.set()
-            self._publish(app, "DELETED")
 
     def refresh(self, app: Application, kind: str) -> None:
         """Compare with git now; returns when that is done, and for as long as the controller is paused not at all."""
         with self._lock:
-            annotations = app.metadata.setdefault("annotations", {})
-            if REFRESH not in annotations:
-                annotations[REFRESH] = "hard" if kind == "hard" else "normal"
+            if "annotations" not in app.metadata:
+                app.metadata["annotations"] = {REFRESH: "hard" if kind == "hard" else "normal"}
                 app.refreshed.clear()
                 self._publish(app)
-                self._later(
-                    min(REFRESH_SECONDS, self._sync_seconds), lambda: self._jobs.put(lambda: self._compare(app))
-                )
-            waiting = app.refreshed
+                self._later(min(REFRESH_SECONDS, self._sync_seconds), partial(self.refresh_soon, app))
             if self._closed:
                 return
-        waiting.wait()
+        app.refreshed.wait()
 
     def refresh_soon(self, app: Application) -> None:
-        """What a webhook does: compare with git, and let nobody wait for it."""
-        self._jobs.put(lambda: self._compare(app))
+        """Compare with git, and let nobody wait for it."""
+        self._jobs.put(partial(self._compare, app))
 
     def sync(self, app: Application, revisions: Sequence[str | None], *, prune: bool, username: str) -> None:
         """Begin a sync that a user asked for. A revision of None is what the source says. Raises Rejected."""
@@ -213,11 +213,11 @@ class Controller:
         with self._lock:
             if app.operation is not None:
                 raise Rejected(400, 9, "another operation is already in progress")
-            sync: Json = {"revisions": commits} if app.spec.get("sources") else {"revision": commits[0]}
+            sync = app.revisions(commits)
             if prune:
                 sync["prune"] = True
             self._begin(app, {"sync": sync, "initiatedBy": {"username": username}, "retry": {}})
-            self._jobs.put(lambda: self._load_and_sync(app, commits))
+            self._jobs.put(partial(self._load_and_sync, app, commits))
 
     def restart(self, app: Application, kind: str, name: str) -> None:
         """The resource action `restart`. Raises Rejected when the application has no such workload."""
@@ -265,12 +265,19 @@ class Controller:
             self._watches.pop(events, None)
             self._tree_watches.pop(events, None)
 
+    def show(self, app: Application) -> Json:
+        """The application as the API shows it."""
+        with self._lock:
+            return app.as_json()
+
     def tree(self, app: Application) -> Json:
+        """The application's resource tree."""
         with self._lock:
             missing = {} if app.target is None else app.target.manifests
             return tree_of({**missing, **app.live}, app.live, self._cluster.workloads)
 
     def pods(self, app: Application) -> list[Pod]:
+        """The pods of all that the application has deployed."""
         with self._lock:
             return [
                 pod for key in app.live if key in self._cluster.workloads for pod in self._cluster.workloads[key].pods
@@ -291,7 +298,11 @@ class Controller:
     # Comparison
 
     def _work(self) -> None:
-        while (job := self._jobs.get()) is not None and not self._closed:
+        while (job := self._jobs.get()) is not None:
+            with self._lock:
+                if self._parked is not None:
+                    self._parked.append(partial(self._jobs.put, job))
+                    continue
             job()
 
     def _poll(self) -> None:
@@ -336,14 +347,12 @@ class Controller:
 
     def _compare(self, app: Application) -> None:
         """Read git and say how the cluster differs; start an automated sync where it does."""
+        asked = "annotations" in app.metadata  # a refresh that is asked for from here on needs a later look at git
         try:
             target, trouble = self._load(app), ""
         except CannotRender as error:
             target, trouble = None, str(error)
         with self._lock:
-            if self._parked is not None:
-                self._parked.append(lambda: self._jobs.put(lambda: self._compare(app)))
-                return
             app.target = target
             self._set_condition(app, "ComparisonError", trouble)
             assess = not app.settling
@@ -352,24 +361,20 @@ class Controller:
             if assess:  # before the sync that may just have begun: the health of what ran until now
                 self._assess(app)
             app.status["reconciledAt"] = now()
-            app.metadata.get("annotations", {}).pop(REFRESH, None)
+            if asked:
+                app.metadata.pop("annotations", None)
+                app.refreshed.set()
             self._publish(app)
-            app.refreshed.set()
 
     def _state_sync(self, app: Application) -> None:
         """Write `status.sync` and each resource's status: how git, as last read, compares with the cluster."""
-        sync: Json = {"status": "Unknown", "comparedTo": self._compared_to(app.spec)}
+        sync: Json = {"status": "Unknown", "comparedTo": _pick(app.spec, "source", "sources", "destination")}
         if app.target is not None:
             sync["status"] = "Synced" if app.in_sync() else "OutOfSync"
-            found = app.by_source(app.target.revisions)
-            sync.update({key: found[key] for key in ("revision", "revisions") if key in found})
+            sync |= app.revisions(app.target.revisions)
             kinds = list(app.target.kinds)
             app.status.update({"sourceTypes": kinds} if app.spec.get("sources") else {"sourceType": kinds[0]})
         app.status["sync"] = sync
-
-    @staticmethod
-    def _compared_to(spec: Json) -> Json:
-        return {key: spec[key] for key in ("source", "sources", "destination") if key in spec}
 
     def _set_condition(self, app: Application, kind: str, message: str) -> None:
         """Set or, without a message, clear a condition. Its time moves only when its text does."""
@@ -439,11 +444,11 @@ class Controller:
             self._publish(app)
 
     def _publish(self, app: Application, kind: str = "MODIFIED") -> None:
-        version = next(self._versions)
-        app.metadata["resourceVersion"] = str(version)
+        """Tell the watches of a new state, unless the application is deleted."""
+        if self.applications.get(app.name) is not app:
+            return
+        app.metadata["resourceVersion"] = str(next(self._versions))
         app.metadata["generation"] = app.metadata.get("generation", 0) + 1
-        if not app.metadata.get("annotations", True):
-            del app.metadata["annotations"]
         event = {"type": kind, "application": app.as_json()}
         for events, wanted in self._watches.items():
             if wanted(app):
@@ -458,15 +463,13 @@ class Controller:
             return
         if app.in_sync() or target.revisions == app.tried:
             return
-        sync: Json = {} if app.spec.get("sources") else {"revision": target.revisions[0]}
-        if app.spec.get("sources"):
-            sync["revisions"] = list(target.revisions)
+        sync = app.revisions(target.revisions)
         if app.automated.get("prune"):
             sync["prune"] = True
         if options := app.spec["syncPolicy"].get("syncOptions"):
             sync["syncOptions"] = options
         self._begin(app, {"sync": sync, "initiatedBy": {"automated": True}, "retry": {"limit": RETRIES}})
-        self._later(self._sync_seconds * 0.2, lambda: self._run(app, target))
+        self._later(self._sync_seconds * 0.2, partial(self._run, app, target))
 
     def _begin(self, app: Application, operation: Json) -> None:
         app.operation = operation
@@ -482,8 +485,7 @@ class Controller:
             target, trouble = None, str(error)
         with self._lock:
             if target is not None:
-                found = target
-                self._later(self._sync_seconds * 0.2, lambda: self._run(app, found))
+                self._later(self._sync_seconds * 0.2, partial(self._run, app, target))
                 return
             self._start_state(app)
             self._finish(app, "Error", f"ComparisonError: {trouble}", app.by_source(()))
@@ -500,10 +502,12 @@ class Controller:
         self._start_state(app)
         app.tried = target.revisions
         self._publish(app)
-        self._later(self._sync_seconds * 0.6, lambda: self._apply(app, target, 0))
+        self._later(self._sync_seconds * 0.6, partial(self._apply, app, target, 0))
 
     def _apply(self, app: Application, target: Target, retries: int) -> None:
         """Apply every manifest; what the API server refuses is tried again, and then fails the operation."""
+        if self.applications.get(app.name) is not app:
+            return  # deleted meanwhile: nothing may come back
         operation = app.operation or {}
         results = [self._apply_one(app, key, manifest) for key, manifest in target.manifests.items()]
         if operation.get("sync", {}).get("prune"):
@@ -522,7 +526,7 @@ class Controller:
             state.update({"message": f"{reason}. Retrying attempt #{retries + 1} at {now()}.", "syncResult": outcome})
             state["retryCount"] = retries + 1
             self._publish(app)
-            self._later(self._sync_seconds * 2, lambda: self._apply(app, target, retries + 1))
+            self._later(self._sync_seconds * 2, partial(self._apply, app, target, retries + 1))
             return
         tried = f" (retried {retries} times)" if retries else ""
         self._finish(app, "Failed", f"{reason}{tried}.", outcome)
@@ -561,13 +565,15 @@ class Controller:
         )
         app.operation = None
         self._publish(app)
-        self._later(self._sync_seconds * 0.2, lambda: self._settle(app))
+        self._later(self._sync_seconds * 0.2, partial(self._settle, app))
 
     def _settle(self, app: Application) -> None:
         """The comparison after an operation: only now do sync status and health tell the new state."""
+        if app.operation is not None:
+            return  # the next one has begun, and settles itself
         app.settling = False
         state = app.status["operationState"]
-        failed = state["phase"] in ("Failed", "Error")
+        failed = state["phase"] in ("Failed", "Error") and app.automated is not None
         trouble = f"Failed sync attempt to {', '.join(app.tried)}: {state['message']}" if failed else ""
         self._set_condition(app, "SyncError", trouble)
         self._state_sync(app)
@@ -575,6 +581,10 @@ class Controller:
         app.status["reconciledAt"] = now()
         self._publish(app)
         self._sync_if_due(app)
+
+
+def _pick(value: Json, *keys: str) -> Json:
+    return {key: value[key] for key in keys if key in value}
 
 
 def _result(key: Key, manifest: Manifest, status: str, message: str) -> Json:

@@ -27,6 +27,9 @@ from pipeline.sandbox.server import HOST, Server
 from pipeline.sandbox.slack import WEBHOOK, Slack
 from pipeline.sandbox.timeline import Timeline
 
+SLACK_TOKEN = Secret("xoxb-sandbox")
+"""Slack's bot token."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -41,7 +44,7 @@ class Settings:
     argocd_path: str = ""
     """Root path of the Argo CD API, such as `/argocd`; empty for none."""
     token: Secret = field(default_factory=lambda: Secret("sandbox"))
-    """Argo CD's API token, the password of its user `admin`, and Slack's bot token."""
+    """Argo CD's API token, and the password of its user `admin`."""
     denied: frozenset[str] = frozenset()
     """Rights that this token lacks, such as `logs, get` or `applications, sync`."""
     poll_seconds: float = 180
@@ -64,11 +67,20 @@ class World:
 
     def __init__(self, settings: Settings) -> None:
         """Start it. Raises UsageError when the port is taken."""
+        self._app: WSGIApplication = _not_found  # until all is there
+        self._server = Server(lambda environ, start_response: self._app(environ, start_response), settings.port)
+        self.registry_host = f"{HOST}:{self._server.port}"
+        self.url = f"http://{self.registry_host}"
+        self.argocd_url = self.url + settings.argocd_path
+        self.git_url = f"{self.url}/git"
+        self.slack_url = f"{self.url}/slack/"
+        """A page with the messages; the API is at `api/` below it."""
         self._temporary = tempfile.TemporaryDirectory(prefix="openeg-sandbox-")
         temporary = Path(self._temporary.name)
         self.git_root = settings.git_root or temporary / "git"
         self.git_root.mkdir(parents=True, exist_ok=True)
         self.token = settings.token
+        self.slack = Slack(SLACK_TOKEN)
         self._registry = Registry(settings.folder or temporary / "registry")
         self._timeline = Timeline()
         self._cluster = Cluster(
@@ -79,14 +91,16 @@ class World:
         )
         for tag, fault in settings.faults.items():
             self.set_fault(tag, fault)
-        served: dict[str, Path] = {}
         self._controller = Controller(
             self._timeline,
             self._cluster,
-            Repositories(temporary / "mirrors", served),
+            Repositories(temporary / "mirrors", {self.git_url: self.git_root}),
             sync_seconds=settings.sync_seconds,
             poll_seconds=settings.poll_seconds,
         )
+        self._app = self._routes(settings)
+
+    def _routes(self, settings: Settings) -> WSGIApplication:
         setup = Setup(
             token=settings.token,
             denied=settings.denied,
@@ -95,26 +109,12 @@ class World:
         )
         argocd = ArgoCD(self._controller, setup)
         at_root: dict[str, WSGIApplication] = {"v2": self._registry, "sandbox": _Control(self)}
-        self.slack = Slack(settings.token)
         mounts: dict[str, WSGIApplication] = {"/git": git_http(self.git_root), "/slack": self.slack}
         if settings.argocd_path:
             mounts[settings.argocd_path] = argocd
         else:
             at_root["api"] = argocd
-        try:
-            self._server = Server(DispatcherMiddleware(_first_part(at_root), mounts), settings.port)
-        except UsageError:
-            self._controller.close()
-            self._timeline.close()
-            self._temporary.cleanup()
-            raise
-        self.registry_host = f"{HOST}:{self._server.port}"
-        self.url = f"http://{self.registry_host}"
-        self.argocd_url = self.url + settings.argocd_path
-        self.git_url = f"{self.url}/git"
-        self.slack_url = f"{self.url}/slack/api/"
-        """Where a Slack client finds the API; the messages can be read at /slack/."""
-        served[self.git_url] = self.git_root
+        return DispatcherMiddleware(_first_part(at_root), mounts)
 
     def __enter__(self) -> Self:
         return self
@@ -179,7 +179,7 @@ class World:
                 tag: {"kind": fault.kind, "logs": list(fault.logs)} for tag, fault in self._cluster.faults.items()
             }
         urls = {"registry": self.registry_host, "argocd": self.argocd_url, "git": self.git_url, "slack": self.slack_url}
-        urls |= {"slack_messages": f"{self.url}/slack/", "slack_webhook": f"{self.url}/slack/services/{WEBHOOK}"}
+        urls |= {"slack_api": f"{self.slack_url}api/", "slack_webhook": f"{self.slack_url}services/{WEBHOOK}"}
         return {"urls": urls, "applications": applications, "faults": faults}
 
     def _has_image(self, image: str) -> bool:

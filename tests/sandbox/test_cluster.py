@@ -46,7 +46,7 @@ class Stage:
     def settled(self, tag: str, kind: str = "Deployment", **spec: Any) -> Workload:
         workload = self.roll(tag, kind, **spec)
         self.clock.advance(30)
-        assert workload.health() == ("Healthy", "")
+        assert workload.health()[0] == "Healthy"
         return workload
 
     def reasons(self, workload: Workload, seconds: float) -> list[tuple[str, str]]:

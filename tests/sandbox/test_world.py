@@ -89,7 +89,7 @@ def test_every_part_is_served_on_the_one_port(gitops: Gitops) -> None:
         remote = f"{world.git_url}/deploy.git"
         heads = subprocess.run(["git", "ls-remote", remote], env=ENVIRONMENT, check=True, capture_output=True).stdout
         assert gitops.git("rev-parse", "HEAD") in heads.decode()
-        assert Client(world.slack_url).call("POST", "auth.test")[1]["ok"]
+        assert Client(f"{world.slack_url}api/", "xoxb-sandbox").call("POST", "auth.test")[1]["ok"]
         assert root.call("GET", "/nothing")[0] == 404
 
 
