@@ -1,5 +1,6 @@
 """Progress for people, on standard error: a live display on a terminal, plain lines with elapsed time elsewhere."""
 
+import math
 import sys
 import threading
 import time
@@ -118,7 +119,7 @@ class _Lines:
             if not state or self._written.get(key) == state:
                 return
             now = self._clock()
-            due = max(self._due.get(key, 0.0), now - (_BURST - 1) * _SECONDS_BETWEEN_LINES)
+            due = max(self._due.get(key, -math.inf), now - (_BURST - 1) * _SECONDS_BETWEEN_LINES)
             if due > now:
                 self._held[key] = state  # written with the next milestone, unless a newer state comes first
                 return

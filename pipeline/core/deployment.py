@@ -177,7 +177,9 @@ def to_json(value: object) -> Any:
     if isinstance(value, tuple | list):
         return [to_json(item) for item in value]
     if isinstance(value, dict):
-        return {key: to_json(item) for key, item in value.items()}
+        return {to_json(key): to_json(item) for key, item in value.items()}
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()  # a surrogate, from bytes that are no text, is no JSON either
     return value
 
 
