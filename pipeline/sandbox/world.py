@@ -68,7 +68,7 @@ class World:
     def __init__(self, settings: Settings) -> None:
         """Start it. Raises UsageError when the port is taken."""
         self._app: WSGIApplication = _not_found  # until all is there
-        self._server = Server(lambda environ, start_response: self._app(environ, start_response), settings.port)
+        self._server = Server(self._serve, settings.port)
         self.registry_host = f"{HOST}:{self._server.port}"
         self.url = f"http://{self.registry_host}"
         self.argocd_url = self.url + settings.argocd_path
@@ -99,6 +99,9 @@ class World:
             poll_seconds=settings.poll_seconds,
         )
         self._app = self._routes(settings)
+
+    def _serve(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        return self._app(environ, start_response)
 
     def _routes(self, settings: Settings) -> WSGIApplication:
         setup = Setup(

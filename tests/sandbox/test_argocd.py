@@ -158,6 +158,32 @@ def test_the_stream_stays_open_after_a_deletion(make: Make, gitops: Gitops) -> N
     assert next(events)["application"]["metadata"]["name"] == "another"
 
 
+def test_nothing_of_an_application_comes_back_that_is_deleted_during_its_sync(make: Make, gitops: Gitops) -> None:
+    world = make(sync_seconds=0.5, cut_streams_seconds=1.5)
+    client = Client(world.argocd_url)
+    events = client.lines("/api/v1/stream/applications")
+    world.add_application("demo", str(gitops.bare), "prod")
+    assert next(events)["type"] == "ADDED"
+    client.until(lambda app: "operation" in app)
+    client.call("DELETE", "/api/v1/applications/demo")
+    kinds = [event["type"] for event in events]
+    assert (kinds[-1], kinds.count("DELETED")) == ("DELETED", 1)
+    world.add_application("demo", str(gitops.bare), "prod", automated=False)
+    assert client.refresh()["status"]["health"]["status"] == "Missing"
+    assert client.pods() == []
+
+
+def test_a_sync_may_follow_another_at_once(make: Make, gitops: Gitops) -> None:
+    world = make()
+    world.add_application("demo", str(gitops.bare), "prod", automated=False)
+    client = Client(world.argocd_url)
+    for _ in range(3):
+        client.call("POST", "/api/v1/applications/demo/sync", {})
+        client.until(lambda app: app["status"].get("operationState", {}).get("phase") == "Succeeded")
+    client.until(healthy)
+    assert len(client.app()["status"]["history"]) == 3
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "code", "message"),
     [
