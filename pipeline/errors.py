@@ -47,6 +47,18 @@ class UsageError(PipelineError):
     remedy = "Run the command with --help for its options."
 
 
+class PathOutsideRepository(UsageError):
+    """A path in the GitOps repository is absolute, or `..` or a symbolic link leads out of the repository."""
+
+    remedy = "Give the overlay's path relative to the repository's root."
+
+
+class GitUnusable(UsageError):
+    """git is missing, too old, or its settings stop it, such as a signing key that does not work."""
+
+    remedy = "Install git 2.31 or later, and try the same with git alone."
+
+
 class ConfigInvalid(PipelineError):
     """deploy.yaml or .deploy/config.yaml does not say what it must."""
 
@@ -73,6 +85,20 @@ class KustomizationUnusable(PipelineError):
 
     exit_code = 2
     remedy = "Mend the named line by hand, check it with `kustomize build`, and run again."
+
+
+class RepositoryDiffers(PipelineError):
+    """The images entry stands for another repository than the one that the image was pushed to."""
+
+    exit_code = 2
+    remedy = "Correct newName in the GitOps repository, or the image's repository in deploy.yaml or in the flags."
+
+
+class DigestMissing(PipelineError):
+    """The images entry pins a digest, and none was given for the new tag: the old image would stay."""
+
+    exit_code = 2
+    remedy = "Give the digest too: --image NAME=TAG@sha256:…, or remove `digest` from the entry."
 
 
 # 3: refused
@@ -120,6 +146,12 @@ class LocalChanges(Refused):
     """A file that would be edited has uncommitted changes."""
 
     remedy = "Commit, stash or discard the changes of the named file, then run again."
+
+
+class LocalBranchDiverged(Refused):
+    """The work tree's branch and the branch that it would be pushed to have gone different ways."""
+
+    remedy = "Rebase or merge the work tree's branch, or pass --no-push."
 
 
 class BranchIsProtected(Refused):
@@ -255,6 +287,20 @@ class PushFailed(PipelineError):
 
     exit_code = 8
     remedy = "Check the registry's disk, quota and logs, then run again."
+
+
+class CommitRefused(PipelineError):
+    """The git server did not take the commit, although nobody else had moved the branch."""
+
+    exit_code = 8
+    remedy = "Read the server's words in the message; a push with git alone should fail in the same way."
+
+
+class NoSpaceLeft(PipelineError):
+    """A disk is full, or a quota or size limit is reached: on this machine or on the git server."""
+
+    exit_code = 8
+    remedy = "Make room on the disk that the message names; TMPDIR chooses where temporary files go."
 
 
 # 10 to 13: what became of the rollout
