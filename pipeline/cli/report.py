@@ -15,7 +15,7 @@ from pipeline.cli import actions, human
 from pipeline.core.deployment import ChangedLine, Deployment, Failure, Gitops, to_json
 from pipeline.core.summary import LIMIT, markdown
 from pipeline.core.wording import visible
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, Unreachable
 
 _PROGRAM = "openeg-deploy"
 _FINDINGS = 1
@@ -126,8 +126,11 @@ class Report:
             self._append("GITHUB_STEP_SUMMARY", lambda room: markdown(deployment, self.diff, limit=room))
         try:
             self._print(deployment)
-        except BrokenPipeError:  # the reader, such as `head`, has what it wanted
+        except OSError as error:
+            # The interpreter flushes once more at its end, and must not fail then.
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._stdout.fileno())
+            if not isinstance(error, BrokenPipeError):  # else the reader, such as `head`, has what it wanted
+                self.fail(Unreachable(f"standard output: {error.strerror}", remedy="Free space, or write elsewhere."))
         for failure in self._failures:
             self._complain(failure)
         return self._code or (_FINDINGS if deployment.outcome == "findings" else 0)

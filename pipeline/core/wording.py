@@ -10,7 +10,7 @@ from pipeline.errors import Outcome
 
 _STATES: dict[Outcome, tuple[str, str]] = {
     "built": ("📦", "has built its image"),
-    "edited": ("📝", "has edited its files"),
+    "edited": ("📝", "has edited the files"),
     "planned": ("📝", "is planned, nothing was changed"),
     "published": ("🚀", "is published"),
     "deployed": ("✅", "succeeded"),
@@ -62,9 +62,12 @@ def state(deployment: Deployment, *, final: bool = True) -> tuple[str, str]:
     emoji, phrase = _STATES[deployment.outcome] if final else _UNDER_WAY
     if deployment.rollback and deployment.rollback.outcome == "deployed":
         emoji, phrase = _ROLLED_BACK
+    subject = _subject(deployment)
+    if not (subject or deployment.environment):  # it ended before it was known what it is about
+        return emoji, f"{deployment.command} {phrase}"
     noun = _NOUNS[deployment.kind or "deploy"]
     where = f" to {one_line(deployment.environment, _LONG)}" if deployment.environment else ""
-    return emoji, f"{noun} of {_subject(deployment)}{where} {phrase}"
+    return emoji, f"{noun} of {subject or 'the configuration'}{where} {phrase}"
 
 
 def mark(outcome: RolloutOutcome) -> str:
@@ -78,7 +81,7 @@ def _subject(deployment: Deployment) -> str:
     shown = [one_line(name, _LONG) for name in dict.fromkeys(names)]
     if len(shown) > _MANY:
         shown = [*shown[:_MANY], f"{len(shown) - _MANY} more"]
-    return ", ".join(shown) or "the configuration"
+    return ", ".join(shown)
 
 
 def short(tag: str | None) -> str:

@@ -2,7 +2,10 @@
 
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from datetime import UTC, datetime
@@ -306,3 +309,17 @@ def test_output_that_cannot_be_encoded_is_escaped(tmp_path: Path) -> None:
         report.update(**entered(DEPLOYED))
         assert report.finish() == 0
     assert "3f2a9c1 \\u2192 8b1c2d3" in (tmp_path / "out").read_text()
+
+
+@pytest.mark.parametrize(("shell", "code"), [("| true", 3), ("> /dev/full", 3), ("> /dev/full", 7)])
+def test_a_standard_output_that_takes_nothing_is_no_traceback(shell: str, code: int) -> None:
+    script = (
+        "from pipeline.cli.report import Report; from pipeline.errors import Diverged; import sys, time;"
+        f"report = Report({{}}, json=True); report.command = 'deploy'; {code} == 3 and report.fail(Diverged('x'));"
+        "time.sleep(0.1); sys.exit(report.finish())"
+    )
+    command = f"set -o pipefail; '{sys.executable}' -c \"$SCRIPT\" {shell}"
+    done = subprocess.run(["bash", "-c", command], env={**os.environ, "SCRIPT": script}, capture_output=True, text=True)
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr

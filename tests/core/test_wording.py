@@ -20,7 +20,8 @@ from tests.deployments import DEPLOYED, HOSTILE, IMAGE, NEW, failed, rolled_back
         (replace(DEPLOYED, kind="rollback"), True, "✅ Rollback of openegflask to production succeeded"),
         (replace(DEPLOYED, outcome="refused"), True, "⛔ Deployment of openegflask to production was refused"),
         (replace(DEPLOYED, images=()), True, "✅ Deployment of openeg to production succeeded"),
-        (Deployment(command="wait", outcome="deployed"), True, "✅ Deployment of the configuration succeeded"),
+        (replace(DEPLOYED, images=(), rollout=None), True, "✅ Deployment of the configuration to production succeeded"),
+        (Deployment(command="bump", outcome="refused"), True, "⛔ bump was refused"),
     ],
 )  # fmt: skip
 def test_the_state_is_one_sentence(deployment: Deployment, final: bool, sentence: str) -> None:
