@@ -74,21 +74,24 @@ def key_of(manifest: Manifest) -> Key:
     return Key(group, manifest["kind"], metadata.get("namespace", ""), metadata["name"])
 
 
-def pod_spec(manifest: Manifest) -> Mapping[str, Any]:
-    """The pod spec inside a workload's manifest; empty for a resource that runs nothing."""
-    spec = manifest.get("spec") or {}
-    if manifest["kind"] == "Pod":
-        return spec
-    if manifest["kind"] == "CronJob":
-        spec = (spec.get("jobTemplate") or {}).get("spec") or {}
-    return (spec.get("template") or {}).get("spec") or {}
-
-
 def images_of(manifest: Manifest) -> tuple[str, ...]:
-    """The images of all containers that a manifest would run, each once."""
-    spec = pod_spec(manifest)
-    containers = [*spec.get("initContainers", ()), *spec.get("containers", ())]
-    return tuple(dict.fromkeys(container["image"] for container in containers if container.get("image")))
+    """The images of all containers that a manifest would run, each once. What makes no sense names no image."""
+    spec = _mapping(manifest.get("spec"))
+    if manifest["kind"] == "CronJob":
+        spec = _mapping(_mapping(spec.get("jobTemplate")).get("spec"))
+    if manifest["kind"] != "Pod":
+        spec = _mapping(_mapping(spec.get("template")).get("spec"))
+    containers = [item for key in ("initContainers", "containers") for item in _items(spec.get(key))]
+    images = [_mapping(container).get("image") for container in containers]
+    return tuple(dict.fromkeys(image for image in images if isinstance(image, str) and image))
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _items(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 class InvalidManifest(Exception):
@@ -97,17 +100,18 @@ class InvalidManifest(Exception):
 
 def _check(manifest: Manifest) -> None:
     what = f'{manifest["kind"]}.apps "{manifest["metadata"]["name"]}" is invalid'
-    spec = manifest.get("spec")
-    if not isinstance(spec, dict):
-        raise InvalidManifest(f"{what}: spec: Required value")
-    if not isinstance(spec.get("replicas", 1), int):
-        raise InvalidManifest(f"{what}: spec.replicas: Invalid value: {spec['replicas']!r}: must be a number")
-    template = spec.get("template")
-    containers = (template.get("spec") or {}).get("containers") if isinstance(template, dict) else None
-    if not isinstance(containers, list) or not containers:
+    spec = _mapping(manifest.get("spec"))
+    replicas = spec.get("replicas")
+    if not isinstance(replicas, int | None):
+        raise InvalidManifest(f"{what}: spec.replicas: Invalid value: {replicas!r}: must be a number")
+    deadline = spec.get("progressDeadlineSeconds")
+    if not isinstance(deadline, int | None):
+        raise InvalidManifest(f"{what}: spec.progressDeadlineSeconds: Invalid value: {deadline!r}: must be a number")
+    containers = _items(_mapping(_mapping(spec.get("template")).get("spec")).get("containers"))
+    if not containers:
         raise InvalidManifest(f"{what}: spec.template.spec.containers: Required value")
-    for place, container in enumerate(containers):
-        if not isinstance(container, dict) or not container.get("name") or not container.get("image"):
+    for place, container in enumerate(map(_mapping, containers)):
+        if not all(isinstance(container.get(key), str) and container[key] for key in ("name", "image")):
             raise InvalidManifest(f"{what}: spec.template.spec.containers[{place}]: name and image are required")
 
 
@@ -158,7 +162,7 @@ class Pod:
 
     @property
     def containers(self) -> tuple[Mapping[str, Any], ...]:
-        return tuple(self.template["spec"].get("containers", ()))
+        return tuple(self.template["spec"]["containers"])
 
     @property
     def images(self) -> tuple[str, ...]:
@@ -213,8 +217,8 @@ class Workload:
     def replicas(self) -> int:
         if self.key.kind == "DaemonSet":
             return 1  # the simulated cluster has one node
-        count = (self.manifest.get("spec") or {}).get("replicas")
-        return 1 if count is None else int(count)
+        count: int | None = self.manifest["spec"].get("replicas")
+        return 1 if count is None else count
 
     @property
     def template_hash(self) -> str:
@@ -350,7 +354,7 @@ class Cluster:
                 self.on_change(workload.key)
 
         deadline = workload.manifest["spec"].get("progressDeadlineSeconds")
-        self._timeline.after(self._deadline if deadline is None else float(deadline), judge)
+        self._timeline.after(self._deadline if deadline is None else deadline, judge)
 
     def _roll(self, workload: Workload) -> None:
         """One turn of the workload's controller: a rolling update with Kubernetes' default surge of a quarter."""

@@ -325,8 +325,9 @@ def _set_image(manifests: list[Manifest], entry: Mapping[str, Any]) -> None:
             )
 
     def change(container: Manifest) -> None:
-        name, tag, digest = split_reference(container.get("image") or "")
-        if name != entry.get("name"):
+        image = container.get("image")
+        name, tag, digest = split_reference(image if isinstance(image, str) else "")
+        if not name or name != entry.get("name"):
             return
         if entry.get("newTag") or entry.get("digest"):
             tag, digest = entry.get("newTag"), entry.get("digest")
@@ -342,7 +343,8 @@ def _each_container(value: object, change: Callable[[Manifest], None]) -> None:
         for key, item in value.items():
             if key in ("containers", "initContainers") and isinstance(item, list):
                 for container in item:
-                    change(container)
+                    if isinstance(container, dict):
+                        change(container)
             else:
                 _each_container(item, change)
     elif isinstance(value, list):
@@ -359,11 +361,11 @@ def _documents(tree: _Tree, path: str) -> list[Manifest]:
         )
     manifests = [copy.deepcopy(dict(document)) for document in _parse(data, path) if document]
     for manifest in manifests:
-        for key in ("apiVersion", "kind", "metadata"):
-            if not manifest.get(key):
+        metadata = manifest.get("metadata")
+        name = metadata.get("name") if isinstance(metadata, dict) else None
+        for key, value in (("apiVersion", manifest.get("apiVersion")), ("kind", manifest.get("kind")), ("name", name)):
+            if not isinstance(value, str) or not value:
                 raise CannotRender(f"accumulating resources from '{path}': missing {key} in object")
-        if not manifest["metadata"].get("name"):
-            raise CannotRender(f"accumulating resources from '{path}': missing metadata.name in object")
     return manifests
 
 

@@ -58,7 +58,8 @@ def _pod(pod: Pod) -> Json:
         info.append({"name": "Restart Count", "value": str(pod.restarts)})
     key = Key("", "Pod", pod.namespace, pod.name)
     node = _node(key, pod.uid, pod.created, pod.health, pod.message, parent=(pod.owner, pod.owner_uid), info=info)
-    labels = {**(pod.template.get("metadata", {}).get("labels") or {}), "pod-template-hash": pod.template_hash}
+    labels = (pod.template.get("metadata") or {}).get("labels") or {}
+    labels = {**labels, "pod-template-hash": pod.template_hash}
     return {**node, "images": list(pod.images), "networkingInfo": {"labels": labels}}
 
 

@@ -401,6 +401,39 @@ def test_what_git_no_longer_has_is_pruned(make: Make, gitops: Gitops) -> None:
     assert results == {"Deployment": "Synced", "Service": "Pruned"}
 
 
+@pytest.mark.parametrize(
+    ("kind", "body", "message"),
+    [
+        ("Deployment", "spec: 5", "containers: Required value"),
+        ("Deployment", "spec: {template: {spec: {containers: [a, b]}}}", "name and image are required"),
+        (
+            "Deployment",
+            "spec: {template: {metadata: null, spec: {containers: [{name: a, image: 5}]}}}",
+            "name and image",
+        ),
+        ("Deployment", "spec: {progressDeadlineSeconds: soon}", "progressDeadlineSeconds: Invalid value"),
+        ("CronJob", "spec: {jobTemplate: [1]}", None),
+        ("Widget", "spec: [1, 2]", None),
+        ("Widget", "spec: {template: text}", None),
+    ],
+)
+def test_a_senseless_manifest_fails_its_sync_and_nothing_else(
+    make: Make, gitops: Gitops, kind: str, body: str, message: str | None
+) -> None:
+    client = follow(make())
+    gitops.write("base/web.yaml", f"{MANIFESTS}---\napiVersion: a/v1\nkind: {kind}\nmetadata: {{name: odd}}\n{body}\n")
+    gitops.push()
+    client.refresh()
+    app = client.until(lambda app: app["status"].get("operationState", {}).get("phase") in ("Succeeded", "Failed"))
+    results = app["status"]["operationState"]["syncResult"]["resources"]
+    odd = next(result for result in results if result["name"] == "odd")
+    assert odd["status"] == ("SyncFailed" if message else "Synced")
+    assert (message or "") in odd["message"]
+    gitops.deploy("v2")
+    client.refresh()
+    client.until_pod(lambda pod: pod["images"] == ["example/web:v2"])
+
+
 def test_a_restart_replaces_the_pods_and_leaves_the_application_in_sync(make: Make) -> None:
     client = follow(make())
     before = {pod["name"] for pod in client.pods()}
