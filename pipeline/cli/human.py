@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from pipeline.core.deployment import Deployment
-from pipeline.core.wording import duration, one_line, short, stages, state, visible, web_url
+from pipeline.core.wording import duration, one_line, rollback, short, stages, state, visible, web_url
 
 GREEN, YELLOW, RED, BOLD, DIM = "32", "33", "31", "1", "2"
 _GOOD = {"built", "edited", "planned", "published", "deployed", "unchanged", "reported"}
@@ -48,9 +48,8 @@ def _rows(deployment: Deployment) -> Iterator[tuple[str, str]]:
         revision = f" at {item.revision[:12]}" if item.revision else ""
         why = item.proof or (item.cause.reason if item.cause else "")
         yield "application", f"{item.name} {item.health or item.outcome}{revision}{f', {why}' if why else ''}"
-    if back := deployment.rollback:
-        images = ", ".join(f"{image.name} {short(image.tag)}" for image in back.images)
-        yield "rollback", f"{back.outcome}, {images}"
+    if back := rollback(deployment):
+        yield "rollback", back.removeprefix("Rollback ")
     if timed := stages(deployment):
         total = (deployment.seconds or {}).get("total", sum(seconds for _, seconds in timed))
         yield "time", f"{duration(total)}: " + ", ".join(f"{name} {duration(seconds)}" for name, seconds in timed)

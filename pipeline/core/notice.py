@@ -19,6 +19,7 @@ from pipeline.core.wording import (
     links,
     mark,
     one_line,
+    rollback,
     short,
     source_url,
     stages,
@@ -28,9 +29,11 @@ from pipeline.core.wording import (
 
 Block = Mapping[str, Any]
 
+# Bytes of escaped text, each with some room below Slack's limit.
 _BLOCK = 2800
 _BLOCKS = 12_000
 _TEXT = 3500
+# Characters that a person reads at a glance, and how many lines of a kind.
 _NAME = 80
 _SENTENCE = 400
 _ROWS = 15
@@ -61,11 +64,8 @@ def message(deployment: Deployment, *, final: bool) -> Message:
 
 def details(deployment: Deployment, diff: str = "") -> Message | None:
     """What the thread holds: causes with log lines and events, the error with its remedy, the diff; None without."""
-    blocks = [block for part in _details(deployment, diff) for block in part]
-    if not blocks:
-        return None
-    fitting = tuple(_fitting(blocks))
-    return Message(_clip("Details: " + _escape(state(deployment)[1]), _TEXT), fitting)
+    blocks = tuple(_fitting(list(_details(deployment, diff))))
+    return Message(_clip(f"Details: {_escape(state(deployment)[1])}", _TEXT), blocks) if blocks else None
 
 
 def joined(first: Message, second: Message | None) -> Message:
@@ -90,6 +90,8 @@ def _causes(deployment: Deployment) -> Iterator[str]:
             yield f"{mark(item.outcome)} *{_escape(one_line(cause.reason, _NAME))}* {_escape(text)}"
     if deployment.error and not items:
         yield f"*{_escape(deployment.error.class_)}* {_escape(one_line(deployment.error.message, _SENTENCE))}"
+    if back := rollback(deployment):
+        yield _escape(one_line(back, _SENTENCE))
 
 
 def _facts(deployment: Deployment) -> Iterator[str]:
@@ -103,19 +105,19 @@ def _facts(deployment: Deployment) -> Iterator[str]:
     yield from [f"<{_escape(url)}|{_escape(label)}>" for label, url in links(deployment)]
 
 
-def _details(deployment: Deployment, diff: str) -> Iterator[Sequence[Block]]:
+def _details(deployment: Deployment, diff: str) -> Iterator[Block]:
     for item in broken(deployment)[:_CAUSES]:
         if cause := item.cause:
             place = ", ".join(filter(None, (item.name, cause.resource, cause.container)))
             head = f"*{_escape(one_line(cause.reason, _NAME))}* {_escape(one_line(place, 2 * _NAME))}"
-            yield [_section(f"{head}\n{_escape(visible(cause.message))}")]
-            yield [_fence(lines, last=True) for lines in (cause.logs, cause.events) if lines]
+            yield _section(f"{head}\n{_escape(visible(cause.message))}")
+            yield from (_fence(lines, last=True) for lines in (cause.logs, cause.events) if lines)
     if deployment.error:
         if not broken(deployment):
-            yield [_section(_escape(visible(deployment.error.message)))]
-        yield [_section(f"*What to do:* {_escape(visible(deployment.error.remedy))}")]
+            yield _section(_escape(visible(deployment.error.message)))
+        yield _section(f"*What to do:* {_escape(visible(deployment.error.remedy))}")
     if diff:
-        yield [_fence(visible(diff).splitlines(), last=False)]
+        yield _fence(visible(diff).splitlines(), last=False)
 
 
 def _rows(rows: Iterable[str]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from pipeline.core.wording import (
     links,
     mark,
     one_line,
+    rollback,
     short,
     source_url,
     state,
@@ -61,6 +62,8 @@ def _sections(deployment: Deployment, diff: str) -> Iterator[str]:
         yield f"\n{' · '.join(facts)}\n"
     if deployment.error:
         yield f"\n{_quote(deployment.error.message)}\n>\n{_quote(deployment.error.remedy, '**What to do:** ')}\n"
+    if back := rollback(deployment):
+        yield f"\n{_escape(one_line(back, _LINE))}\n"
     if deployment.rollout and deployment.rollout.applications:
         yield _table(
             ("application", "outcome", "health", "revision", "why"),

@@ -137,6 +137,14 @@ def links(deployment: Deployment) -> Iterable[tuple[str, str]]:
             yield one_line(f"{_LINKS.get(kind, kind)} {name}", _LONG), clean
 
 
+def rollback(deployment: Deployment) -> str | None:
+    """What became of the rollback that a failure set off, such as `Rollback deployed: openegflask 3f2a9c1`."""
+    if not (back := deployment.rollback):
+        return None
+    images = ", ".join(f"{image.name} {short(image.tag)}" for image in back.images)
+    return f"Rollback {back.outcome.replace('_', ' ')}{f': {images}' if images else ''}"
+
+
 def broken(deployment: Deployment) -> tuple[Application, ...]:
     """The applications that have a cause to read."""
     return tuple(item for item in (deployment.rollout.applications if deployment.rollout else ()) if item.cause)

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.core.deployment import Application, Deployment, Failure, Image, Rollout
 from pipeline.core.notice import Message, details, joined, message
-from tests.deployments import CAUSE, DEPLOYED, HOSTILE, IMAGE, REVISION, failed
+from tests.deployments import CAUSE, DEPLOYED, HOSTILE, IMAGE, REVISION, failed, rolled_back
 
 DIFF = "--- a/k.yaml\n+++ b/k.yaml\n@@ -1 +1 @@\n-  newTag: a\n+  newTag: b\n"
 
@@ -62,6 +62,12 @@ def test_a_failure_names_its_cause_in_the_message_and_its_log_lines_in_the_threa
     assert "```\nTraceback (most recent call last):\nValueError: no DATABASE_URL\n```" in told
     assert "*What to do:* Run `rollback`." in told
     assert "+  newTag: b" in told
+
+
+def test_a_rollback_is_told_beside_the_cause() -> None:
+    told = "\n".join(texts(message(rolled_back(), final=True)))
+    assert "failed and was rolled back" in told
+    assert "Rollback deployed: openegflask 3f2a9c1" in told
 
 
 def test_an_error_before_any_rollout_is_told_too() -> None:

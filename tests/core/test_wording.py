@@ -20,7 +20,7 @@ from tests.deployments import DEPLOYED, HOSTILE, IMAGE, NEW, failed, rolled_back
         (replace(DEPLOYED, kind="rollback"), True, "✅ Rollback of openegflask to production succeeded"),
         (replace(DEPLOYED, outcome="refused"), True, "⛔ Deployment of openegflask to production was refused"),
         (replace(DEPLOYED, images=()), True, "✅ Deployment of openeg to production succeeded"),
-        (replace(DEPLOYED, images=(), rollout=None), True, "✅ Deployment of the configuration to production succeeded"),
+        (replace(failed(), images=(), rollout=None), True, "❌ Deployment of the configuration to production failed"),
         (Deployment(command="bump", outcome="refused"), True, "⛔ bump was refused"),
     ],
 )  # fmt: skip
