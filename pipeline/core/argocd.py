@@ -172,18 +172,18 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True)
-class Silent:
+class Down:
     """Argo CD stopped answering."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
-class Answering:
+class Up:
     """Argo CD answers again."""
 
 
-Event = Seen | Grown | Lost | Silent | Answering
+Event = Seen | Grown | Lost | Down | Up
 
 
 def parse_state(application: Json) -> State:

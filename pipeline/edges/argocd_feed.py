@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from pipeline.core.argocd import Answering, Event, Grown, Lost, Seen, Silent, State, Tree, parse_state, parse_tree
+from pipeline.core.argocd import Down, Event, Grown, Lost, Seen, State, Tree, Up, parse_state, parse_tree
 from pipeline.errors import ApplicationNotFound, ArgoCDDenied, PipelineError, Unreachable
 
 TREE_STREAMS = 10
@@ -208,7 +208,7 @@ class Feed:
         except Unreachable as error:
             if self._answering:
                 self._answering = False
-                self._queue.put(Silent(str(error)))
+                self._queue.put(Down(str(error)))
             return False
         else:
             self._refused.discard(name)
@@ -217,7 +217,7 @@ class Feed:
                 self._streaming = False  # the stream lags behind: poll until it tells something again
         if not self._answering:
             self._answering = True
-            self._queue.put(Answering())
+            self._queue.put(Up())
         return True
 
     def _refresh(self) -> None:

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from pipeline.core.argocd import Answering, Event, Evidence, Grown, Lost, Pod, Seen, Silent, State, Tree
+from pipeline.core.argocd import Down, Event, Evidence, Grown, Lost, Pod, Seen, State, Tree, Up
 from pipeline.core.deployment import Application, Cause, Image, Rollout, RolloutOutcome
 from pipeline.core.progress import Progress
 from pipeline.core.rollout import Expectation, Final, Observation, Standing, judge, stand, timed_out
@@ -145,8 +145,8 @@ class _Wait:
         self._progress = progress
         self._clock = clock
         self._start = clock()
-        self._silent: Silent | None = None
-        self._silent_since = 0.0
+        self._down: Down | None = None
+        self._down_since = 0.0
         self._standings: dict[tuple[str, ...], Standing] = {}
         self._expected = Expectation(revision=inputs.revision, images=inputs.images, grace_seconds=inputs.grace_seconds)
         names = dict.fromkeys(inputs.applications)
@@ -159,7 +159,7 @@ class _Wait:
                 feed.refresh(name)
             while pending := [watch for watch in self._watches.values() if watch.final is None]:
                 now = self._clock()
-                outage_ends = self._silent_since + OUTAGE_SECONDS if self._silent else float("inf")
+                outage_ends = self._down_since + OUTAGE_SECONDS if self._down else float("inf")
                 if now >= min(deadline, outage_ends):
                     self._give_up(pending)
                     break
@@ -189,11 +189,11 @@ class _Wait:
                 return watch
             case Lost(name, error) if watch := self._watches.get(name):
                 self._lose(watch, error)
-            case Silent():
-                self._silent, self._silent_since = event, self._clock()
+            case Down():
+                self._down, self._down_since = event, self._clock()
                 self._progress.say(f"Argo CD does not answer ({event.why}); trying again")
-            case Answering():
-                self._silent = None
+            case Up():
+                self._down = None
                 self._progress.say("Argo CD answers again")
         return None
 
@@ -205,16 +205,17 @@ class _Wait:
         if watch.state is None or self._begin_sync(watch, watch.state, now):
             return
         standing = self._standing(watch)
-        if standing in {"ours", "later"} or (standing == "unknown" and watch.fresh):
-            feed.follow(watch.name)
-            if self._inputs.images and watch.state.settled and not watch.tree_is_newest:
-                self._look_at_tree(watch, now)  # the tree's stream may lag behind the state's
+        underway = standing in {"ours", "later"} or (standing == "unknown" and watch.fresh)
+        if underway and self._inputs.images and watch.state.settled and not watch.tree_is_newest:
+            self._look_at_tree(watch, now)  # the tree's stream may lag behind the state's
         seen = self._observe(watch, watch.state)
         verdict = judge(self._expected, seen, watch.doubts, now)
         if isinstance(verdict, Final):
             self._end(watch, self._explained(verdict))
             feed.drop(watch.name)
             return
+        if underway:
+            feed.follow(watch.name)
         self._progress.show(watch.name, verdict.text)
         watch.doubts = verdict.doubts
         if verdict.look_again is not None:
@@ -332,9 +333,9 @@ class _Wait:
     def _give_up(self, pending: Sequence[_Watch]) -> None:
         """The deadline has passed, or Argo CD has been silent for too long."""
         for watch in pending:
-            if self._silent:
-                seconds = self._clock() - self._silent_since
-                cause = Cause(reason="Unreachable", message=f"no answer for {seconds:.0f} s: {self._silent.why}")
+            if self._down:
+                seconds = self._clock() - self._down_since
+                cause = Cause(reason="Unreachable", message=f"no answer for {seconds:.0f} s: {self._down.why}")
                 state = watch.state or State(name=watch.name)
                 revision = state.revisions[0] if state.revisions else None
                 self._end(

@@ -31,6 +31,7 @@ class Exchange(BaseHTTPRequestHandler):
     """One request, and the means to answer it."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     server: "Scripted"
 
     def answer(self, status: int, body: object = None, **headers: str) -> None:

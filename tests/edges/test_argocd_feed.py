@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from pipeline.core.argocd import Answering, Event, Grown, Lost, Seen, Silent
+from pipeline.core.argocd import Down, Event, Grown, Lost, Seen, Up
 from pipeline.core.secret import Secret
 from pipeline.edges import argocd_feed
 from pipeline.edges.argocd import connect
@@ -223,12 +223,12 @@ def test_a_restart_of_the_server_is_survived(watch: Watch, world: World) -> None
     world.server.routes[STREAM] = lambda exchange: exchange.answer(503, "restarting")
     world.server.otherwise = lambda exchange: exchange.answer(503, "restarting")
     world.server.ended.set()  # ends the stream that is open
-    silent = until(feed, Silent)
+    silent = until(feed, Down)
     assert "answers 503: restarting" in silent.why
     world.server.ended.clear()
     world.server.otherwise = world.route
     world.server.routes[STREAM] = world.stream
-    until(feed, Answering)
+    until(feed, Up)
     world.set(health="Degraded")
     until(feed, Seen, health("Degraded"))
 

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 from pipeline.core.argocd import (
-    Answering,
+    Down,
     Event,
     Evidence,
     Grown,
     Lost,
     Pod,
     Seen,
-    Silent,
     Tree,
+    Up,
     parse_state,
     parse_tree,
 )
@@ -298,7 +298,7 @@ def test_argocd_looks_at_git_again_while_our_commit_is_not_there() -> None:
 
 def test_a_short_outage_is_survived_and_told() -> None:
     story = Story(
-        [(0.0, seen(health="Progressing")), (1.0, Silent("refused")), (40.0, Answering()), (41.0, seen())],
+        [(0.0, seen(health="Progressing")), (1.0, Down("refused")), (40.0, Up()), (41.0, seen())],
         tree_now=tree(pod()),
     )
     assert only(run(story)).outcome == "deployed"
@@ -307,7 +307,7 @@ def test_a_short_outage_is_survived_and_told() -> None:
 
 @pytest.mark.parametrize(("timeout", "ends"), [(600.0, 61.0), (30.0, 30.0)])
 def test_a_long_outage_is_unreachable_also_when_the_deadline_comes_first(timeout: float, ends: float) -> None:
-    story = Story([(0.0, seen(health="Progressing")), (1.0, Silent("connection refused"))])
+    story = Story([(0.0, seen(health="Progressing")), (1.0, Down("connection refused"))])
     one = only(run(story, timeout_seconds=timeout))
     assert one.cause is not None
     assert (one.outcome, story.now) == ("unreachable", ends)
