@@ -53,15 +53,14 @@ def root_mapping(tree: Tree) -> MappingNode:
     return tree.root
 
 
-def images_node(tree: Tree) -> Node | None:
-    """The value of the top-level `images:`; None when there is no such key."""
-    found = _pick(tree, root_mapping(tree), ("images",)).get("images")
-    return found and found[1]
+def images_field(tree: Tree) -> tuple[ScalarNode, Node] | None:
+    """Key and value of the top-level `images:`; None when there is no such key."""
+    return _pick(tree, root_mapping(tree), ("images",)).get("images")
 
 
 def image_items(tree: Tree) -> tuple[Item, ...]:
     """The items of `images:`, null ones left out. Raises KustomizationUnusable for what kustomize would not read."""
-    images = images_node(tree)
+    _, images = images_field(tree) or (None, None)
     if images is None or is_null(images):
         return ()
     if not isinstance(images, SequenceNode):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from pipeline.core.image_items import Item, images_node, root_mapping
+from pipeline.core.image_items import Item, images_field, root_mapping
 from pipeline.core.yaml_scalar import write
 from pipeline.core.yaml_tree import LINE_BREAK, Change, Plain, Tree
 
@@ -44,14 +44,14 @@ def apply(text: str, splices: Sequence[Splice]) -> str:
 
 def replace(tree: Tree, item: Item, field: str, value: str) -> Edit:
     """Give a field that is there another value, in the quotes that it has."""
-    node = item.fields[field][1]
+    key, node = item.fields[field]
     _require_own(tree, item.node, node)
-    start, end = tree.start(node), tree.end(node)
+    start, end = tree.span(key, node)
     source = tree.text[start:end]
     if not source:
         if _PLACEHOLDER.match(tree.text, end):
             raise tree.unusable(
-                node,
+                key,
                 f"{field} is a template placeholder that YAML reads as a comment",
                 "Edit the rendered file, or put the placeholder in quotes.",
             )
@@ -73,7 +73,7 @@ def insert(tree: Tree, items: Sequence[Item], item: Item, fields: Mapping[str, s
     if item.node.flow_style:
         position, new = tree.end(value), "".join(f", {pair}" for pair in _flow_pairs(fields, key.style))
     else:
-        position, eol = _line_end(tree, value)
+        position, eol = _line_end(tree.text, _text_end(tree, value))
         pad = eol + " " * key.start_mark.column
         new = "".join(f"{pad}{field}: {write(text, _quote(items, field))}" for field, text in fields.items())
     return Edit((Splice(position, position, new),), changes)
@@ -81,13 +81,14 @@ def insert(tree: Tree, items: Sequence[Item], item: Item, fields: Mapping[str, s
 
 def append(tree: Tree, items: Sequence[Item], entries: Sequence[Mapping[str, str]]) -> Edit:
     """Add entries at the end of `images:`, which is made where it is missing or empty."""
-    root, images = root_mapping(tree), images_node(tree)
+    root, field = root_mapping(tree), images_field(tree)
     plains = tuple(tuple(text for pair in entry.items() for text in pair) for entry in entries)
-    if images is None:
+    if field is None:
         return _append_key(tree, root, entries, plains)
+    key, images = field
     _require_own(tree, images)
     if not isinstance(images, SequenceNode) or not images.value:
-        return _fill(tree, root, images, entries, plains)
+        return _fill(tree, root, key, images, entries, plains)
     changes = tuple(Change(images, plain, len(images.value) + number) for number, plain in enumerate(plains))
     if images.flow_style:
         quote = next(iter(items[-1].fields.values()))[0].style if items else None
@@ -95,7 +96,7 @@ def append(tree: Tree, items: Sequence[Item], entries: Sequence[Mapping[str, str
     else:
         leaf = _last_leaf(images)
         _require_own(tree, leaf)
-        position, eol = _line_end(tree, leaf)
+        position, eol = _line_end(tree.text, _text_end(tree, leaf))
         column = images.start_mark.column
         indent = items[-1].node.start_mark.column - column if items else 2
         new = eol + _block_entries(items, entries, eol, column, indent)
@@ -121,14 +122,21 @@ def _append_key(tree: Tree, root: MappingNode, entries: Sequence[Mapping[str, st
     return Edit((Splice(position, position, new),), (change,))
 
 
-def _fill(tree: Tree, root: MappingNode, images: Node, entries: Sequence[Mapping[str, str]], plains: Plain) -> Edit:
+def _fill(
+    tree: Tree,
+    root: MappingNode,
+    key: Node,
+    images: Node,
+    entries: Sequence[Mapping[str, str]],
+    plains: Plain,
+) -> Edit:
     """Put entries in the place of `[]` or of null."""
-    start, end = tree.start(images), tree.end(images)
+    start, end = tree.span(key, images)
     change = Change(images, plains)
     if root.flow_style:
         space = "" if end > start else " "
         return Edit((Splice(start, end, f"{space}[{_flow_entries(entries, root.value[0][0].style)}]"),), (change,))
-    position, eol = _line_end(tree, images)
+    position, eol = _line_end(tree.text, end)
     start -= len(tree.text[:start]) - len(tree.text[:start].rstrip(" "))
     new = eol + _block_entries((), entries, eol, _list_column(root), 2)
     return Edit((Splice(start, end, ""), Splice(position, position, new)), (change,))
@@ -175,11 +183,15 @@ def _last_leaf(node: Node) -> Node:
     return node
 
 
-def _line_end(tree: Tree, node: Node) -> tuple[int, str]:
-    """Where the line ends on which the node's text ends, and the kind of line break that is used there."""
-    end = tree.start(node) + len(tree.source(node).rstrip())
-    found = LINE_BREAK.search(tree.text, end)
-    return (found.start(), found[0]) if found else (len(tree.text), _first_break(tree.text))
+def _text_end(tree: Tree, node: Node) -> int:
+    """Where the node ends, without the blank lines after a block scalar."""
+    return tree.start(node) + len(tree.source(node).rstrip())
+
+
+def _line_end(text: str, position: int) -> tuple[int, str]:
+    """Where the line of a position ends, and the kind of line break that is used there."""
+    found = LINE_BREAK.search(text, position)
+    return (found.start(), found[0]) if found else (len(text), _first_break(text))
 
 
 def _first_break(text: str) -> str:

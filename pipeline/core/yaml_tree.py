@@ -23,6 +23,7 @@ LINE_BREAK = re.compile(r"\r\n|\n|\r")
 _CONFLICT = re.compile(r"^(?:<{7}|={7}|>{7})(?= |\r?$)", re.MULTILINE)
 _TEMPLATE = re.compile(r"\{\{|\{%|@\(")
 _SEPARATING_TABS = re.compile(r"(?<=\S)[ \t]*\t[ \t]*")
+_COLON = re.compile(r"[ \t]*:")
 _PROPERTIES = re.compile(r"(?:[&!][^\s,\[\]{}]*\s*)*")
 
 Plain = str | tuple["Plain", ...]
@@ -48,6 +49,18 @@ class Tree:
         """Where the node ends in `text`; of a block collection or block scalar that is after trailing blank lines."""
         start, end = node.start_mark.index, node.end_mark.index
         return self.position(end) if start == end else self.position(end - 1) + 1
+
+    def span(self, key: Node, value: Node) -> tuple[int, int]:
+        """Where a value starts and ends; of a null that is not written, right after its key's colon.
+
+        (The parser places such a null at whatever follows.)
+        """
+        if value.start_mark.index != value.end_mark.index:
+            return self.start(value), self.end(value)
+        colon = _COLON.match(self.text, self.end(key))
+        if colon is None:
+            raise self.unusable(key, f"{plain(key)} has no value", "Write `key: value` here.")
+        return colon.end(), colon.end()
 
     def source(self, node: Node) -> str:
         """The node's own characters."""
