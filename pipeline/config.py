@@ -16,10 +16,7 @@ from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from pipeline.core.image import DEFAULT_REGISTRY
 from pipeline.errors import ConfigInvalid
-
-APPLICATION_FILE = "deploy.yaml"
-GITOPS_FILE = ".deploy/config.yaml"
-DEFAULT_CHANNEL = "cicd"
+from pipeline.options import DEFAULT_CHANNEL
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Order = Literal["ancestry", "arrival", "strict"]

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pipeline.core.image import DEFAULT_REGISTRY
 from pipeline.core.secret import Secret
 
+DEFAULT_CHANNEL = "cicd"
+
 APPLICATION = "Application and image"
 GITOPS = "GitOps repository"
 ROLLOUT = "Argo CD and rollout"
@@ -25,12 +27,14 @@ class Option:
     group: str
     help: str
     default: str | float | bool | None = None
+    number: bool = False
+    """Whether the value is a number; a default that is one says so too."""
     environment: str | None = None
     metavar: str | None = None
     repeatable: bool = False
     secret: bool = False
-    path: bool = False
-    """Whether the value is a file or folder, for shell completion."""
+    argument: bool = False
+    """Whether it is the command's positional arguments."""
     flag_only: bool = False
     """Whether an environment variable would make no sense, as for --help-like switches of one run."""
 
@@ -68,7 +72,6 @@ OPTIONS = _table(
         group=APPLICATION,
         metavar="PATH|URL",
         default=".",
-        path=True,
         help="The application's git repository, which tells the order of commits.",
     ),
     Option(
@@ -76,14 +79,12 @@ OPTIONS = _table(
         group=APPLICATION,
         metavar="DIR",
         default=".",
-        path=True,
         help="Build context, relative to the application repository.",
     ),
     Option(
         name="dockerfile",
         group=APPLICATION,
         metavar="FILE",
-        path=True,
         help="Dockerfile, relative to the context; `Dockerfile` when not given.",
     ),
     Option(
@@ -99,6 +100,13 @@ OPTIONS = _table(
         metavar="HOST",
         default=DEFAULT_REGISTRY,
         help="Registry of images whose name carries none.",
+    ),
+    Option(
+        name="engine",
+        group=APPLICATION,
+        metavar="docker|sources",
+        default="docker",
+        help="What makes the image: the Docker engine, or, where none runs, a small image of the sources alone.",
     ),
     Option(
         name="registry-username",
@@ -212,9 +220,9 @@ OPTIONS = _table(
         help="Extra header for a private front. $VARIABLE in the value is taken from the environment.",
     ),
     Option(name="argocd-root-path", group=ROLLOUT, metavar="PATH", help="Path below which Argo CD is served."),
-    Option(name="argocd-ca", group=ROLLOUT, metavar="FILE", path=True, help="CA bundle (PEM) of a private front."),
-    Option(name="argocd-client-cert", group=ROLLOUT, metavar="FILE", path=True, help="Client certificate (PEM)."),
-    Option(name="argocd-client-key", group=ROLLOUT, metavar="FILE", path=True, help="Key of the client certificate."),
+    Option(name="argocd-ca", group=ROLLOUT, metavar="FILE", help="CA bundle (PEM) of a private front."),
+    Option(name="argocd-client-cert", group=ROLLOUT, metavar="FILE", help="Client certificate (PEM)."),
+    Option(name="argocd-client-key", group=ROLLOUT, metavar="FILE", help="Key of the client certificate."),
     Option(name="argocd-proxy", group=ROLLOUT, metavar="URL", help="HTTP proxy to Argo CD; HTTPS_PROXY works too."),
     Option(name="revision", group=ROLLOUT, metavar="COMMIT", help="GitOps commit to wait for."),
     Option(name="timeout", group=ROLLOUT, metavar="SECONDS", default=600.0, help="How long to wait for health."),
@@ -222,8 +230,9 @@ OPTIONS = _table(
         name="grace",
         group=ROLLOUT,
         metavar="SECONDS",
-        default=30.0,
-        help="How long a Degraded application may take to recover.",
+        default=None,
+        number=True,
+        help="How long what is broken may take to recover. Default: 2 for a pod in back-off, 30 for all else.",
     ),
     Option(name="sync", group=ROLLOUT, default=False, help="Start the sync: for applications without automated sync."),
     Option(
@@ -247,12 +256,11 @@ OPTIONS = _table(
         group=OUTPUT,
         metavar="FILE",
         repeatable=True,
-        path=True,
         flag_only=True,
         help="Earlier results in JSON (`-` is standard input); a matrix fans in.",
     ),
     Option(name="json", group=OUTPUT, default=False, help="Print exactly one JSON object on standard output."),
-    Option(name="slack-channel", group=OUTPUT, metavar="NAME", help="Channel of the notice (default: cicd)."),
+    Option(name="slack-channel", group=OUTPUT, metavar="NAME", default=DEFAULT_CHANNEL, help="Channel of the notice."),
     Option(
         name="slack-token",
         group=OUTPUT,
@@ -274,6 +282,7 @@ OPTIONS = _table(
         environment="SLACK_API_URL",
         help="Another Slack API, such as the sandbox's.",
     ),
+    Option(name="files", group=OUTPUT, metavar="FILE...", argument=True, flag_only=True, help="Kustomization files."),
     Option(name="in-place", group=OUTPUT, default=False, flag_only=True, help="Write the files, do not print."),
     # the sandbox
     Option(name="port", group=SANDBOX, metavar="PORT", default=0.0, help="Port to serve on; 0 takes a free one."),
@@ -286,7 +295,7 @@ OPTIONS = _table(
         repeatable=True,
         help="What happens to pods of that image tag: pull, crash, oom, slow, never-ready, vault-init …",
     ),
-    Option(name="git-root", group=SANDBOX, metavar="DIR", path=True, help="Bare repositories to serve."),
+    Option(name="git-root", group=SANDBOX, metavar="DIR", help="Bare repositories to serve."),
 )
 
 

@@ -30,7 +30,12 @@ def ready(*groups: str) -> Path:
             _run(_interpreter(), "-m", "venv", str(HOME))
         pip = (str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
         _run(*pip, "--upgrade", "pip")  # dependency groups need pip 25.1
-        _run(*pip, "--editable", f"{ROOT}[all]", *(word for group in groups for word in ("--group", f"{ROOT}/pyproject.toml:{group}")))
+        _run(
+            *pip,
+            "--editable",
+            f"{ROOT}[all]",
+            *(word for group in groups for word in ("--group", f"{ROOT}/pyproject.toml:{group}")),
+        )
         stamp.write_text("\n".join([*done, wanted]))
     return PYTHON
 

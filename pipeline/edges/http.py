@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,9 +78,8 @@ def reaching(what: str) -> Iterator[None]:
 
 
 def _why(error: Exception) -> str:
-    """The innermost cause, without urllib3's object reprs."""
+    """The innermost cause, without the connection's repr that urllib3 puts before it."""
     reason = getattr(error, "reason", None)
     if isinstance(reason, Exception):
         return _why(reason)
-    text = str(reason or error)
-    return text.rpartition("object at ")[2].partition(">: ")[2] or text
+    return re.sub(r"^(<.*?>|\w+\(host=.*?\)): ", "", str(reason or error))

@@ -1,0 +1,66 @@
+"""Entry point, and the one place where an error becomes a message and an exit code."""
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from types import FrameType
+from typing import NoReturn
+
+import typer
+
+from pipeline.cli.app import app
+from pipeline.cli.console import Console
+from pipeline.cli.report import Report
+from pipeline.errors import Bug, PipelineError, UsageError
+
+# Typer exports the leaves of its error tree only; the root is what every usage error is.
+_ClickError: type[Exception] = typer.BadParameter.mro()[2]
+
+
+class Terminated(BaseException):
+    """SIGTERM, raised in the main thread so that `finally` clauses run and nothing is left half done."""
+
+
+def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Run one command and return its exit code. Results go to standard output, all else to standard error."""
+    report = Report(environ, json="--json" in arguments or environ.get("PIPELINE_JSON", "") in {"1", "true"})
+    with Console(environ) as console:
+        try:
+            code = app(list(arguments), obj=(report, console, environ), standalone_mode=False, prog_name=_name())
+            if report.command is None:  # --help, or a completion script: printed already
+                return int(code or 0)
+        except PipelineError as error:
+            report.fail(error)
+        except _ClickError as error:
+            context = getattr(error, "ctx", None)
+            remedy = f"Run `{context.command_path} --help`." if context else UsageError.remedy
+            message = error.format_message() if hasattr(error, "format_message") else str(error)
+            report.fail(UsageError(message, remedy=remedy))
+        except KeyboardInterrupt:
+            report.interrupted(130)
+        except Terminated:
+            report.interrupted(143)
+        except Exception as error:  # noqa: BLE001 -- what nobody foresaw is a bug of ours, and shown as one
+            traceback.print_exc()
+            report.fail(Bug(f"{type(error).__name__}: {error}"))
+    return report.finish()
+
+
+def _name() -> str:
+    return "openeg-deploy" if sys.argv[0].endswith("openeg-deploy") else "python -m pipeline"
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise Terminated
+
+
+def entry() -> None:
+    """The console script."""
+    signal.signal(signal.SIGTERM, _terminate)
+    sys.exit(main(sys.argv[1:], os.environ))
+
+
+if __name__ == "__main__":
+    entry()

@@ -1,0 +1,36 @@
+"""All commands, each with the options it takes. The names are those of `pipeline.options`."""
+
+import typer
+
+from pipeline.cli import deploy, rollback
+from pipeline.cli.demo import demo
+from pipeline.cli.edit import edit
+from pipeline.cli.flags import command
+from pipeline.cli.sandbox import sandbox_app
+
+BUILD = ("image", "service", "source", "context", "dockerfile", "platform", "registry", "engine")
+WHERE = ("gitops", "branch", "env", "overlay", "author", "committer", "deadline", "dry-run")
+ORDER = ("create", "mode", "order", "allow-diverged", "no-check-image")
+ARGOCD = ("argocd-server", "argocd-project", "argocd-header", "argocd-root-path", "argocd-ca")
+FRONT = ("argocd-client-cert", "argocd-client-key", "argocd-proxy")
+ROLLOUT = ("app", "timeout", "grace", "sync", *ARGOCD, *FRONT)
+SLACK = ("slack-channel", "slack-api-url")
+
+app = typer.Typer(
+    help="From a commit to a healthy rollout: build, edit, publish, wait, tell.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+command(app, *BUILD, *WHERE, *ORDER, *ROLLOUT, "on-failure", *SLACK)(deploy.deploy)
+command(app, *BUILD, "dry-run")(deploy.build)
+command(app, "from", "image", "source", "registry", *WHERE, *ORDER, "no-push", "no-commit")(deploy.bump)
+command(app, "from", "revision", "image", "source", "gitops", "branch", "env", "overlay", *ROLLOUT)(deploy.wait)
+command(app, "from", *SLACK, "dry-run")(deploy.notify)
+command(app, "image", "service", "to", "source", "registry", "no-check-image", *WHERE, *ROLLOUT, *SLACK)(
+    rollback.rollback
+)
+command(app, "files", "image", "create", "in-place", "dry-run")(edit)
+command(app)(demo)
+app.add_typer(sandbox_app, name="sandbox")

@@ -1,0 +1,94 @@
+"""`deploy` and its parts: `build`, `bump`, `wait`, `notify`."""
+
+from pipeline.cli import rollback, settings, stages
+from pipeline.cli.flags import Run
+from pipeline.core.deployment import Deployment, Image
+from pipeline.errors import UsageError
+
+
+def deploy(run: Run) -> None:
+    """Bring the checked-out commit to a healthy rollout: build, edit, publish, wait, tell."""
+    run.choice("on-failure", ("none", "rollback"))
+    config = settings.application(run)
+    registry = settings.registry(run, config)
+    prebuilt = any("=" in argument for argument in run.texts("image"))
+    items = () if prebuilt else settings.buildables(run, config)
+    where = settings.place(run, config)
+    settings.identity(run, where.name)
+    run.report.update(kind="deploy")
+
+    if prebuilt:
+        images = stages.find_images(run, where, settings.wanted_images(run), registry)
+    else:
+        images = stages.build(run, items, registry)
+    change = stages.publish(run, where, images)
+    stages.enter_change(run, change)
+    if change.outcome == "planned":
+        return
+    if change.outcome != "superseded":
+        stages.notify(run, where, final=False)
+        rollout = stages.wait(run, where, change.gitops.revision, change.images)
+        error = stages.enter_rollout(run, rollout)
+        if error and run.text("on-failure") == "rollback" and rollback.would_help(error):
+            rollback.undo(run, where, change, registry)
+    stages.notify(run, where)
+
+
+def build(run: Run) -> None:
+    """Build the image of the checked-out commit and push it, unless the registry has it."""
+    config = settings.application(run)
+    stages.build(run, settings.buildables(run, config), settings.registry(run, config))
+    run.report.update(outcome="planned" if run.switch("dry-run") else "built")
+
+
+def bump(run: Run) -> None:
+    """Set image tags in the GitOps repository and publish the change as one commit."""
+    earlier = _earlier(run)
+    config = settings.application(run)
+    wanted = settings.wanted_images(run)
+    if not wanted and not earlier.images:
+        raise UsageError("no image to bump", remedy="Pass --image NAME=TAG, or --from with the result of `build`.")
+    where = settings.place(run, config, earlier)
+    settings.identity(run, where.name, earlier)
+    run.report.update(kind="deploy")
+    images = stages.find_images(run, where, wanted, settings.registry(run, config)) if wanted else earlier.images
+    stages.enter_change(run, stages.publish(run, where, images))
+
+
+def wait(run: Run) -> None:
+    """Wait until Argo CD proves that a revision, its images and health are there, or tells why not."""
+    earlier = _earlier(run)
+    known = earlier.gitops
+    config = settings.application(run)
+    # The GitOps repository tells which revision descends from which; without it, equal is all that can be seen.
+    named = run.text("gitops", config.gitops.url if config else None, known.repository if known else None)
+    where = settings.place(run, config, earlier) if named else None
+    settings.identity(run, where.name if where else run.required("env", earlier.environment), earlier)
+    images = (
+        tuple(Image(name=i.name, repository=i.name, tag=i.tag) for i in settings.wanted_images(run)) or earlier.images
+    )
+    stages.enter_rollout(run, stages.wait(run, where, run.text("revision", known.revision if known else None), images))
+
+
+def notify(run: Run) -> None:
+    """Tell Slack and the job summary how a deployment went; --from hands its results in."""
+    earlier = _earlier(run)
+    run.report.update(outcome=earlier.outcome)
+    if run.switch("dry-run"):
+        run.progress.say(f"Would tell Slack: {earlier.outcome}")
+        return
+    stages.notify(run)
+    if run.report.deployment.notices is None:
+        run.progress.say("Slack was not told: neither SLACK_BOT_TOKEN nor SLACK_WEBHOOK_URL is set")
+
+
+def _earlier(run: Run) -> Deployment:
+    """The results of earlier commands, entered in the report; an empty one without --from."""
+    paths = run.texts("from")
+    if not paths:
+        return Deployment(command="", outcome="reported")
+    from pipeline.cli.earlier import load
+
+    earlier = load(paths)
+    run.report.follow(earlier)
+    return earlier

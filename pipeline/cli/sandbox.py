@@ -1,0 +1,71 @@
+"""`sandbox up`: the embedded world, kept running for commands by hand."""
+
+import tempfile
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from pipeline.cli.flags import Run, command
+from pipeline.errors import ExtraMissing, UsageError
+
+if TYPE_CHECKING:
+    from pipeline.sandbox.world import World
+
+
+def up(run: Run) -> None:
+    """Serve a registry, git, an Argo CD API and a Slack API on this machine until interrupted."""
+    try:
+        from pipeline.sandbox import story, world
+    except ModuleNotFoundError as error:
+        raise ExtraMissing(f"the sandbox needs the Python package {error.name!r}") from None
+    from pipeline.sandbox.cluster import FAULT_KINDS, Fault
+
+    faults = {}
+    for argument in run.texts("fault"):
+        tag, equals, kind = argument.rpartition("=")
+        if not equals or kind not in FAULT_KINDS:
+            kinds = ", ".join(sorted(FAULT_KINDS))
+            raise UsageError(f"--fault {argument!r} is not TAG=KIND", remedy=f"KIND is one of {kinds}.")
+        faults[tag] = Fault(kind)
+    git_root = run.text("git-root")
+    settings = world.Settings(
+        port=int(run.number("port") or 0),
+        git_root=Path(git_root) if git_root else None,
+        poll_seconds=run.number("poll") or 0.0,
+        sync_seconds=run.number("sync-seconds") or 0.0,
+        faults=faults,
+    )
+    with tempfile.TemporaryDirectory(prefix="openeg-sandbox-") as scratch, world.start(settings) as sandbox:
+        names, url = run.texts("app", ("openeg-system",)), run.text("gitops")
+        if url is None:
+            url = story.served(sandbox, "openeg-gitops")
+            gitops = story.Repository(Path(scratch, "openeg-gitops"), url)
+            story.gitops_files(gitops.path, sandbox.registry_host)
+            gitops.commit("The OpenEG system, nothing deployed yet")
+        overlays = run.texts("overlay", ("overlays/production",))
+        for name, overlay in zip(names, overlays * len(names), strict=False):
+            sandbox.add_application(name, repo_url=url, path=overlay, branch=run.text("branch") or "main")
+        print(_introduction(sandbox, url, names), flush=True)
+        run.report.printed = True
+        threading.Event().wait()
+
+
+def _introduction(sandbox: "World", gitops_url: str, applications: tuple[str, ...]) -> str:
+    return f"""# The sandbox serves on {sandbox.url} until you press Ctrl-C. In another shell:
+export ARGOCD_SERVER={sandbox.argocd_url}
+export ARGOCD_AUTH_TOKEN={sandbox.token.reveal()}
+export PIPELINE_GITOPS={gitops_url}
+export PIPELINE_APP='{" ".join(applications)}'
+export PIPELINE_REGISTRY={sandbox.registry_host}
+export SLACK_API_URL={sandbox.slack_url}api/ SLACK_BOT_TOKEN=xoxb-sandbox
+
+# What is there:                  curl {sandbox.url}/sandbox/
+# The messages that Slack got:    {sandbox.slack_url}messages
+# Break an image's pods:          curl -X PUT {sandbox.url}/sandbox/faults/TAG --json '{{"kind": "crash"}}'
+# Mend them:                      curl -X DELETE {sandbox.url}/sandbox/faults/TAG"""
+
+
+sandbox_app = typer.Typer(help="An embedded world to try commands in.", no_args_is_help=True, rich_markup_mode=None)
+command(sandbox_app, "port", "poll", "sync-seconds", "fault", "git-root", "gitops", "branch", "app", "overlay")(up)

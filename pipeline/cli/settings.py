@@ -1,0 +1,193 @@
+"""What one run works on: flags, environment and the configuration files, put together."""
+
+import getpass
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.cli.flags import Run
+from pipeline.core.deployment import Deployment
+from pipeline.core.image import Wanted, in_registry, parse_wanted, require_repository
+from pipeline.errors import NotFound, UsageError
+
+if TYPE_CHECKING:
+    from pipeline.config import ApplicationConfig, Environment, GitopsConfig
+    from pipeline.edges.gitops_repository import GitopsRepository
+    from pipeline.steps.publish_change import Head
+
+
+CONFIG_FILE = ".deploy/config.yaml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Buildable:
+    """One image that this application repository can build."""
+
+    name: str
+    repository: str
+    context: Path
+    dockerfile: Path | None
+    platforms: tuple[str, ...]
+    service: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a change goes: the GitOps repository as it was read, and what it says of the environment."""
+
+    repository: "GitopsRepository"
+    head: "Head"
+    name: str
+    """The environment's name."""
+    config: "GitopsConfig | None"
+
+    @property
+    def environment(self) -> "Environment | None":
+        """What `.deploy/config.yaml` says of the environment."""
+        return self.config.environments.get(self.name) if self.config else None
+
+
+def application(run: Run) -> "ApplicationConfig | None":
+    """`deploy.yaml` of the application repository; None where there is none. Raises ConfigInvalid."""
+    file = Path(run.required("source"), "deploy.yaml")
+    if not file.is_file():
+        return None
+    from pipeline.config import ApplicationConfig, load
+
+    return load(ApplicationConfig, file.read_bytes(), str(file))
+
+
+def registry(run: Run, config: "ApplicationConfig | None") -> str:
+    """The registry of images whose name carries none."""
+    return run.required("registry", config.registry if config else None)
+
+
+def buildables(run: Run, config: "ApplicationConfig | None") -> tuple[Buildable, ...]:
+    """What to build: `--image NAME` with its flags, or the services of deploy.yaml. Raises UsageError, NotFound."""
+    root = Path(run.required("source"))
+    named = run.texts("image")
+    if named:
+        if len(named) > 1:
+            raise UsageError(
+                "several images cannot be built from flags alone", remedy="Describe the services in deploy.yaml."
+            )
+        require_repository(named[0])
+        dockerfile = run.text("dockerfile")
+        return (
+            Buildable(
+                name=named[0],
+                repository=in_registry(named[0], registry(run, config)),
+                context=root / run.required("context"),
+                dockerfile=Path(dockerfile) if dockerfile else None,
+                platforms=run.texts("platform"),
+                service=None,
+            ),
+        )
+    services = config.services if config else {}
+    if not services:
+        raise UsageError(
+            f"nothing to build: no --image, and {root / 'deploy.yaml'} names no service",
+            remedy="Pass --image NAME, or write deploy.yaml; docs/reference/configuration.md lists its keys.",
+        )
+    wanted = run.texts("service", services)
+    for name in wanted:
+        if name not in services:
+            raise NotFound(f"deploy.yaml has no service {name!r}; it has {', '.join(services)}")
+    chosen = {name: services[name] for name in wanted}
+    return tuple(
+        Buildable(
+            name=service.image,
+            repository=in_registry(service.image, registry(run, config)),
+            context=root / service.context,
+            dockerfile=Path(service.dockerfile) if service.dockerfile else None,
+            platforms=run.texts("platform", service.platforms),
+            service=name,
+        )
+        for name, service in chosen.items()
+    )
+
+
+def wanted_images(run: Run) -> tuple[Wanted, ...]:
+    """`--image NAME=TAG`, parsed; each NAME once. Raises UsageError."""
+    images = tuple(parse_wanted(argument) for argument in run.texts("image"))
+    names = [image.name for image in images]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise UsageError(f"--image names {', '.join(sorted(twice))} twice", remedy="Name each image once.")
+    return images
+
+
+def place(run: Run, config: "ApplicationConfig | None" = None, earlier: Deployment | None = None) -> Place:
+    """Open and read the GitOps repository. One read asks for its configuration and the usual overlay together."""
+    from pipeline.edges import gitops_repository
+
+    known = earlier.gitops if earlier else None
+    name = run.required("env", earlier.environment if earlier else None)
+    repository = gitops_repository.open_repository(
+        run.text("gitops", config.gitops.url if config else None, known.repository if known else None) or ".",
+        run.text("branch", config.gitops.branch if config else None, known.branch if known else None),
+        token=run.secret("gitops-token", "github-token"),
+        author=run.text("author"),
+        committer=run.text("committer"),
+        push=not run.switch("no-push"),
+        commit=not run.switch("no-commit"),
+    )
+    head = repository.read(_usual_paths(run, name))
+    data = head.files.get(head.paths.get(CONFIG_FILE, ""))
+    gitops_config = None
+    if data is not None:
+        from pipeline.config import GitopsConfig, load
+
+        gitops_config = load(GitopsConfig, data, f"{repository.name}: {CONFIG_FILE}")
+        if name not in gitops_config.environments and gitops_config.environments and run.values.get("env"):
+            there = ", ".join(gitops_config.environments)
+            raise NotFound(f"{repository.name} has no environment {name!r}; {CONFIG_FILE} has {there}")
+    return Place(repository=repository, head=head, name=name, config=gitops_config)
+
+
+def reread(run: Run, where: Place) -> Place:
+    """The same place as it is now."""
+    return replace(where, head=where.repository.read(_usual_paths(run, where.name)))
+
+
+def _usual_paths(run: Run, environment: str) -> tuple[str, ...]:
+    usual = run.texts("overlay") or (f"overlays/{environment}",)
+    return (CONFIG_FILE, *usual, *(f"{overlay}/kustomization.yaml" for overlay in usual))
+
+
+def overlays(run: Run, where: Place) -> tuple[str, ...]:
+    """The folders to edit: flags, else the configuration, else overlays/ENV."""
+    named = where.environment.overlay if where.environment else None
+    return run.texts("overlay", (named or f"overlays/{where.name}",))
+
+
+def identity(run: Run, environment: str, earlier: Deployment | None = None) -> None:
+    """Enter who deploys what where, with an id that a rerun of the same CI job keeps."""
+    environ = run.environ
+    job = environ.get("GITHUB_RUN_ID")
+    new = f"{job}-{environment}" if job else uuid.uuid4().hex[:12]
+    run.report.update(
+        environment=environment,
+        deployment_id=(earlier.deployment_id if earlier else None) or new,
+        actor=(earlier.actor if earlier else None)
+        or environ.get("GITHUB_ACTOR")
+        or environ.get("GITLAB_USER_LOGIN")
+        or _user(),
+        run=(earlier.run if earlier else None) or run_url(environ),
+    )
+
+
+def run_url(environ: Mapping[str, str]) -> str | None:
+    """The page of the CI job that runs us; None outside of one."""
+    if "GITHUB_RUN_ID" in environ and "GITHUB_REPOSITORY" in environ:
+        server = environ.get("GITHUB_SERVER_URL", "https://github.com")
+        return f"{server}/{environ['GITHUB_REPOSITORY']}/actions/runs/{environ['GITHUB_RUN_ID']}"
+    return environ.get("CI_JOB_URL") or environ.get("BUILD_URL")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container whose user id has no name
+        return "unknown"

@@ -1,0 +1,262 @@
+"""The five steps as the commands call them: connect what a step needs, call it, enter its result in the report."""
+
+import os
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, cast, get_args
+
+from pipeline.cli import settings
+from pipeline.cli.flags import Run
+from pipeline.cli.settings import Buildable, Place
+from pipeline.core.deployment import Image, Kind, Notices, Rollout
+from pipeline.core.image import Wanted, in_registry
+from pipeline.core.links import commit_page
+from pipeline.core.order import Rule
+from pipeline.errors import ExtraMissing, ImageNotFound, NotAvailableYet, PipelineError, UsageError
+
+if TYPE_CHECKING:
+    from pipeline.core.kustomization import Entry
+    from pipeline.edges.http import Front
+    from pipeline.edges.registry_login import Logins
+    from pipeline.steps.build_image import Engine
+    from pipeline.steps.publish_change import Head, PublishedChange, Source
+
+
+def build(run: Run, items: Iterable[Buildable], registry: str) -> tuple[Image, ...]:
+    """Build and push what the registry lacks. With --dry-run only look; the digest is then still unknown."""
+    from pipeline.edges import source_repository
+    from pipeline.edges.registry import OciRegistry
+    from pipeline.steps import build_image
+
+    checkout = source_repository.checkout(Path(run.required("source")))
+    logins = _logins(run, registry)
+    images: tuple[Image, ...] = ()
+    with run.report.stage("build"):
+        for item in items:
+            inputs = build_image.Inputs(
+                name=item.name,
+                repository=item.repository,
+                context=item.context,
+                dockerfile=item.dockerfile,
+                platforms=item.platforms,
+                checkout=checkout,
+                service=item.service,
+            )
+            if run.switch("dry-run"):
+                found = build_image.find_image(OciRegistry(logins), inputs)
+                image = found.image if found else build_image.planned(inputs)
+            else:
+                built = build_image.build_image(_engine(run, logins), OciRegistry(logins), inputs, run.progress)
+                image = built.image
+            images += (image,)
+            run.report.update(images=images)
+    return images
+
+
+def entries(run: Run, where: Place) -> "Mapping[str, Entry]":
+    """The images entries of the environment, by name."""
+    from pipeline.steps import publish_change
+
+    return publish_change.entries(read_overlays(run, where), settings.overlays(run, where))
+
+
+def read_overlays(run: Run, where: Place) -> "Head":
+    """The head with the environment's kustomizations; read again only where they are not where they usually are."""
+    from pipeline.steps import publish_change
+
+    return publish_change.read_overlays(where.repository, where.head, settings.overlays(run, where))
+
+
+def find_images(run: Run, where: Place, wanted: Iterable[Wanted], registry: str) -> tuple[Image, ...]:
+    """What `--image NAME=TAG` means: the repository that the kustomization names, the digest that the registry has.
+
+    Raises ImageNotFound unless --no-check-image, and RegistryDenied or Unreachable.
+    """
+    known = entries(run, where)
+    images = []
+    for item in wanted:
+        entry = known.get(item.name)
+        repository = (entry.new_name or entry.name) if entry else in_registry(item.name, registry)
+        digest = item.digest
+        if not run.switch("no-check-image"):
+            from pipeline.edges.registry import OciRegistry
+
+            found = OciRegistry(_logins(run, registry)).look_up(repository, item.tag)
+            if found is None:
+                raise ImageNotFound(f"{repository}:{item.tag} is not in the registry")
+            if digest and digest != found.digest:
+                raise ImageNotFound(f"{repository}:{item.tag} is {found.digest} in the registry, not {digest}")
+            digest = found.digest
+        images.append(Image(name=item.name, repository=repository, tag=item.tag, digest=digest))
+    return tuple(images)
+
+
+def publish(run: Run, where: Place, images: tuple[Image, ...], kind: Kind = "deploy") -> "PublishedChange":
+    """Edit and publish, as one commit."""
+    from pipeline.steps import publish_change
+
+    environment = where.environment
+    if run.choice("mode", ("commit", "pr"), environment.mode if environment else None) == "pr":
+        raise NotAvailableYet("publishing through a pull request is not there yet", remedy="Use --mode commit.")
+    order = run.choice("order", get_args(Rule), environment.order if environment else None) or "ancestry"
+    so_far = run.report.deployment
+    with run.report.stage("publish"):
+        return publish_change.publish_change(
+            where.repository,
+            _source(run),
+            publish_change.Inputs(
+                environment=where.name,
+                kind=kind,
+                overlays=settings.overlays(run, where),
+                images=images,
+                create=run.switch("create"),
+                order=cast("Rule", order),
+                allow_diverged=run.switch("allow-diverged"),
+                deployment_id=so_far.deployment_id or "",
+                actor=so_far.actor,
+                run=so_far.run,
+                dry_run=run.switch("dry-run"),
+                deadline_seconds=run.number("deadline") or 0.0,
+            ),
+            run.progress,
+            head=where.head,
+        )
+
+
+def enter_change(run: Run, change: "PublishedChange") -> None:
+    """Enter what was published in the report."""
+    run.report.diff = change.diff
+    run.report.update(outcome=change.outcome, images=change.images + change.superseded, gitops=change.gitops)
+    page = commit_page(change.gitops.repository, change.gitops.revision)
+    if page:
+        run.report.update(urls={**(run.report.deployment.urls or {}), "commit": page})
+
+
+def enter_rollout(run: Run, rollout: Rollout) -> PipelineError | None:
+    """Enter how a wait ended in the report; the error, if it ended badly."""
+    from pipeline.steps.wait_rollout import error_of
+
+    error = error_of(rollout)
+    superseded = any(application.outcome == "superseded" for application in rollout.applications)
+    run.report.update(rollout=rollout, outcome="superseded" if superseded else "deployed")
+    if error:
+        run.report.fail(error)
+    return error
+
+
+def wait(
+    run: Run, where: Place | None, revision: str | None, images: tuple[Image, ...], applications: tuple[str, ...] = ()
+) -> Rollout:
+    """Wait for the environment's applications; the outcome of each is in the result."""
+    from pipeline.edges import argocd
+    from pipeline.steps import wait_rollout
+
+    environment = where.environment if where else None
+    target = environment.argocd if environment else None
+    names = applications or run.texts("app", target.applications if target else ())
+    if not names:
+        raise UsageError(
+            "no application to wait for",
+            remedy="Pass --app, or name it in .deploy/config.yaml of the GitOps repository.",
+        )
+    server = run.required("argocd-server", target.server if target else None)
+    token = run.secret("argocd-token")
+    if token is None:
+        raise UsageError("ARGOCD_AUTH_TOKEN is not set", remedy="Set it to an API token of an Argo CD account.")
+    client = argocd.connect(
+        server,
+        token,
+        _front(run),
+        root_path=run.text("argocd-root-path") or "",
+        project=run.text("argocd-project", target.project if target else None),
+    )
+    with run.report.stage("wait"):
+        rollout = wait_rollout.wait_rollout(
+            client,
+            where.repository if where else None,
+            wait_rollout.Inputs(
+                applications=names,
+                revision=revision,
+                images=images,
+                timeout_seconds=run.number("timeout", environment.timeout if environment else None) or 0.0,
+                grace_seconds=run.number("grace"),
+                sync=run.switch("sync"),
+            ),
+            run.progress,
+            time.monotonic,
+        )
+    urls = run.report.deployment.urls or {}
+    run.report.update(urls={**urls, **{f"argocd/{name}": f"{client.url}/applications/{name}" for name in names}})
+    return rollout
+
+
+def notify(run: Run, where: Place | None = None, *, final: bool = True) -> None:
+    """Bring the one Slack message of this deployment up to date; silent where Slack is not configured."""
+    token, webhook = run.secret("slack-token"), run.secret("slack-webhook")
+    if token is None and webhook is None:
+        return
+    try:
+        from pipeline.edges import slack
+    except ModuleNotFoundError as error:
+        raise ExtraMissing(f"notices need the Python package {error.name!r}") from None
+    from pipeline.steps import write_notice
+
+    messenger = slack.connect(token, webhook, run.text("slack-api-url"))
+    so_far = run.report.deployment
+    configured = where.config.slack.channel if where and where.config else None
+    if messenger:
+        inputs = write_notice.Inputs(
+            deployment=so_far,
+            channel=run.required("slack-channel", configured),
+            message_so_far=so_far.notices.slack if so_far.notices else None,
+            diff=run.report.diff,
+            final=final,
+        )
+        notice = write_notice.write_notice(messenger, inputs, run.progress)
+        if notice.slack:
+            run.report.update(notices=Notices(slack=notice.slack))
+
+
+def _engine(run: Run, logins: "Logins") -> "Engine":
+    if run.choice("engine", ("docker", "sources")) == "sources":
+        from pipeline.edges.registry import OciRegistry
+        from pipeline.sandbox.source_image import SourceImages
+
+        return SourceImages(OciRegistry(logins))
+    from pipeline.edges import engine
+
+    return engine.connect(logins)
+
+
+def _logins(run: Run, registry: str) -> "Logins":
+    """REGISTRY_USERNAME and REGISTRY_PASSWORD belong to `registry`, and go nowhere else."""
+    from pipeline.edges import registry_login
+
+    username = run.secret("registry-username")
+    return registry_login.for_registry(
+        registry, username.reveal() if username else None, run.secret("registry-password"), run.environ
+    )
+
+
+def _source(run: Run) -> "Source | None":
+    """The application's repository, which knows the order of commits; None where there is none to ask."""
+    from pipeline.edges import source_repository
+
+    return source_repository.open_source(run.required("source"), token=run.secret("github-token", "gitops-token"))
+
+
+def _front(run: Run) -> "Front":
+    from pipeline.edges.http import Front
+
+    headers = {}
+    for line in run.texts("argocd-header"):
+        name, colon, value = line.partition(":")
+        if not colon:
+            raise UsageError(f"--argocd-header for {name!r} is not 'NAME: VALUE'")
+        headers[name.strip()] = os.path.expandvars(value.strip())
+    paths = (run.text(name) for name in ("argocd-ca", "argocd-client-cert", "argocd-client-key"))
+    ca, certificate, key = (Path(path) if path else None for path in paths)
+    return Front(
+        ca_bundle=ca, client_certificate=certificate, client_key=key, proxy=run.text("argocd-proxy"), headers=headers
+    )

@@ -1,0 +1,181 @@
+"""The main job through the command line: build, edit, publish, wait, tell, and back again."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from pipeline.sandbox.cluster import Fault
+from tests.cli.conftest import Done, Scene
+
+
+def test_a_commit_of_three_services_becomes_one_commit_and_a_healthy_rollout(scene: Scene) -> None:
+    commit = scene.app.git("rev-parse", "HEAD")
+    done = scene.run("deploy", "--json")
+    assert done.code == 0, done.stderr
+    result = done.json
+    assert result["outcome"] == "deployed"
+    assert [image["name"] for image in result["images"]] == ["openegflask", "openegnode", "openegwebhook"]
+    assert {image["tag"] for image in result["images"]} == {commit}
+    assert result["rollout"]["applications"][0]["outcome"] == "deployed"
+    assert scene.overlay().count(commit) == 3
+    assert len(scene.log()) == 2
+    assert scene.gitops.git("rev-parse", "FETCH_HEAD") == result["gitops"]["revision"]
+
+
+def test_the_same_run_again_changes_nothing_and_returns_at_once(scene: Scene) -> None:
+    scene.run("deploy")
+    done = scene.run("deploy", "--json")
+    assert done.code == 0
+    assert done.json["outcome"] == "deployed"
+    assert "changed" not in done.json["gitops"]
+    assert len(scene.log()) == 2
+
+
+def test_flags_alone_deploy_a_single_image_without_any_file(scene: Scene, tmp_path: Path) -> None:
+    scene.run("deploy")
+    Path(scene.app.path, "deploy.yaml").unlink()
+    commit = scene.app.commit("No file")
+    flags = ("--image", "openegflask", "--context", "flask", "--registry", scene.sandbox.registry_host)
+    done = scene.run("deploy", *flags, "--gitops", scene.gitops_url, "--app", "openeg-system", "--json")
+    assert done.code == 0, done.stderr
+    assert done.json["images"][0]["tag"] == commit
+
+
+def test_a_crash_is_explained_with_its_log_lines_and_rolled_back(scene: Scene) -> None:
+    good = scene.app.git("rev-parse", "HEAD")
+    scene.run("deploy")
+    bad = scene.change()
+    scene.sandbox.set_fault(bad, Fault("crash", ("starting", "KeyError: 'MONGODB_URI'")))
+    done = scene.run("deploy", "--service", "flask", "--on-failure", "rollback", "--json")
+    assert done.code == 11
+    result = done.json
+    assert result["outcome"] == "failed"
+    cause = result["rollout"]["applications"][0]["cause"]
+    assert cause["reason"] == "CrashLoopBackOff"
+    assert "KeyError: 'MONGODB_URI'" in cause["logs"]
+    assert result["rollback"]["outcome"] == "deployed"
+    assert "KeyError" in done.stderr
+    assert bad not in scene.overlay()
+    assert scene.overlay().count(good) == 3
+    assert scene.log()[0].startswith("rollback(production): openegflask")
+
+
+def test_an_older_commit_that_arrives_later_is_superseded(scene: Scene, tmp_path: Path) -> None:
+    scene.run("deploy")
+    older = scene.change()
+    tree = tmp_path / "older"
+    scene.app.git("worktree", "add", "--quiet", "--detach", str(tree), older)
+    newer = scene.change()
+    assert scene.run("deploy", "--service", "flask").code == 0
+    late = scene.run("deploy", "--service", "flask", "--json", cwd=tree)
+    assert late.code == 0
+    assert late.json["outcome"] == "superseded"
+    assert newer in scene.overlay()
+
+
+def test_two_deployments_race_and_the_newer_commit_stands(scene: Scene, tmp_path: Path) -> None:
+    scene.run("deploy")
+    trees = {}
+    for name in ("older", "newer"):
+        commit = scene.change(message=name)
+        trees[name] = tmp_path / name
+        scene.app.git("worktree", "add", "--quiet", "--detach", str(trees[name]), commit)
+    done: dict[str, Done] = {}
+    threads = [
+        threading.Thread(
+            target=lambda name=name, tree=tree: done.update({name: scene.run("deploy", "--service", "flask", "--json", cwd=tree)})
+        )
+        for name, tree in trees.items()
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {name: item.code for name, item in done.items()} == {"older": 0, "newer": 0}
+    assert done["newer"].json["outcome"] == "deployed"
+    assert done["older"].json["outcome"] == "superseded"
+    assert scene.app.git("rev-parse", "HEAD") in scene.overlay()
+
+
+def test_the_steps_run_alone_and_hand_their_results_on(scene: Scene, tmp_path: Path) -> None:
+    built = scene.run("build", "--json")
+    assert (built.code, built.json["outcome"]) == (0, "built"), built.stderr
+    (tmp_path / "built.json").write_text(built.stdout)
+    published = scene.run("bump", "--from", str(tmp_path / "built.json"), "--json")
+    assert (published.code, published.json["outcome"]) == (0, "published"), published.stderr
+    waited = scene.run("wait", "--from", "-", "--json", stdin=published.stdout)
+    assert (waited.code, waited.json["outcome"]) == (0, "deployed"), waited.stderr
+    assert waited.json["deployment_id"] == published.json["deployment_id"]
+    told = scene.run(
+        "notify",
+        "--from",
+        "-",
+        "--json",
+        stdin=waited.stdout,
+        SLACK_API_URL=scene.sandbox.slack_url + "api/",
+        SLACK_BOT_TOKEN=scene.sandbox.slack_token.reveal(),
+    )
+    assert told.code == 0, told.stderr
+    assert told.json["notices"]["slack"]["ts"]
+    assert set(built.json["seconds"]) <= set(told.json["seconds"])
+
+
+def test_a_matrix_fans_in_to_one_commit(scene: Scene, tmp_path: Path) -> None:
+    for service in ("flask", "node"):
+        (tmp_path / f"{service}.json").write_text(scene.run("build", "--service", service, "--json").stdout)
+    done = scene.run("bump", "--from", str(tmp_path / "flask.json"), "--from", str(tmp_path / "node.json"), "--json")
+    assert done.code == 0, done.stderr
+    assert [line["name"] for line in done.json["gitops"]["changed"]] == ["openegflask", "openegnode"]
+    assert len(scene.log()) == 2
+
+
+def test_one_slack_message_is_updated_in_place_by_a_whole_deployment(scene: Scene) -> None:
+    slack = {"SLACK_API_URL": scene.sandbox.slack_url + "api/", "SLACK_BOT_TOKEN": scene.sandbox.slack_token.reveal()}
+    done = scene.run("deploy", "--json", **slack)
+    assert done.code == 0, done.stderr
+    posted = [item for item in scene.sandbox.slack.messages if not item.thread_ts]
+    assert len(posted) == 1
+    assert posted[0].channel == "cicd"
+    assert "openegflask" in posted[0].text + str(posted[0].blocks)
+
+
+def test_github_gets_outputs_and_a_summary(scene: Scene, tmp_path: Path) -> None:
+    output, summary = tmp_path / "output", tmp_path / "summary"
+    done = scene.run("deploy", GITHUB_OUTPUT=str(output), GITHUB_STEP_SUMMARY=str(summary))
+    assert done.code == 0
+    assert "outcome" in output.read_text()
+    assert "deployed" in output.read_text()
+    assert "openegflask" in summary.read_text()
+    assert "```diff" in summary.read_text()
+
+
+@pytest.mark.parametrize("command", ["deploy", "bump", "build", "rollback"])
+def test_a_dry_run_changes_nothing_anywhere(scene: Scene, command: str) -> None:
+    scene.run("deploy")
+    commit = scene.change()
+    before = (scene.log(), scene.overlay())
+    image = ("--image", f"openegflask={commit}", "--no-check-image") if command == "bump" else ()
+    service = () if command == "bump" else ("--service", "flask")
+    done = scene.run(command, *image, *service, "--dry-run")
+    if command == "rollback":  # the first deployment has nothing before it
+        assert done.code == 4
+    else:
+        assert done.code == 0, done.stderr
+    if command in {"deploy", "bump"}:
+        assert f"+    newTag: {commit}" in done.stdout
+    assert (scene.log(), scene.overlay()) == before
+    assert scene.run("bump", "--image", f"openegflask={commit}").code == 4, "the registry must not have the image"
+
+
+def test_a_missing_image_stops_the_bump_before_git_is_touched(scene: Scene) -> None:
+    done = scene.run("bump", "--image", f"openegflask={'a' * 40}", "--json")
+    assert done.code == 4
+    assert done.json["error"]["class"] == "ImageNotFound"
+    assert len(scene.log()) == 1
+
+
+def test_pull_requests_are_said_to_be_missing(scene: Scene) -> None:
+    done = scene.run("bump", "--image", f"openegflask={'a' * 40}", "--no-check-image", "--mode", "pr", "--json")
+    assert done.code == 2
+    assert done.json["error"]["class"] == "NotAvailableYet"
