@@ -17,9 +17,10 @@ from werkzeug.routing import Map, Rule
 from werkzeug.wrappers import Request, Response
 
 from pipeline.core.secret import Secret
-from pipeline.sandbox.cluster import Pod
-from pipeline.sandbox.controller import Application, Controller, Json, Rejected
+from pipeline.sandbox.application import Application, Json, Rejected
+from pipeline.sandbox.controller import Controller
 from pipeline.sandbox.tree import events_of, log_of
+from pipeline.sandbox.workload import Pod
 
 VERSION = "v3.1.16+sandbox"
 USER = "admin"

@@ -4,119 +4,26 @@ The order of events and the words follow what Argo CD 3.1 was seen to do, stale 
 kept as Argo CD's own JSON, because that JSON is what they are for.
 """
 
-import copy
 import itertools
 import json
 import queue
 import threading
 import uuid
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
 
-from pipeline.sandbox.cluster import Cluster, Health, InvalidManifest, Key, Manifest, Pod, images_of, key_of, now
-from pipeline.sandbox.render import CLUSTER_KINDS, CannotRender, Rendered
+from pipeline.sandbox.application import Application, Json, Rejected, Target, pick
+from pipeline.sandbox.cluster import Cluster, InvalidManifest
+from pipeline.sandbox.render import CLUSTER_KINDS, CannotRender, Repositories
+from pipeline.sandbox.timeline import Timeline
 from pipeline.sandbox.tree import NO_HEALTH_CHECK, tree_of
-
-Json = dict[str, Any]
+from pipeline.sandbox.workload import Health, Key, Manifest, Pod, images_of, key_of, now
 
 REFRESH = "argocd.argoproj.io/refresh"
 REFRESH_SECONDS = 0.3
 KEPT_HISTORY = 10
 RETRIES = 1
 HEALTH_ORDER: tuple[Health, ...] = ("Healthy", "Suspended", "Progressing", "Missing", "Degraded", "Unknown")
-
-
-class Timeline(Protocol):
-    """When things happen, and the lock that guards them."""
-
-    @property
-    def lock(self) -> AbstractContextManager[Any]:
-        """Held by every action."""
-
-    def after(self, seconds: float, action: Callable[[], None]) -> None:
-        """Do `action` in `seconds` from now."""
-
-
-class Renderer(Protocol):
-    """Turns what git holds now into manifests."""
-
-    def resolve(self, url: str, revision: str) -> str:
-        """The commit that a branch or tag stands for now. Raises CannotRender."""
-
-    def render(self, url: str, revision: str, path: str) -> Rendered:
-        """The manifests at that path. Raises CannotRender."""
-
-
-class Rejected(Exception):
-    """The API says no: HTTP status, gRPC code and message."""
-
-    def __init__(self, http: int, code: int, message: str) -> None:
-        super().__init__(message)
-        self.http = http
-        self.code = code
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What an application should be, from all of its sources."""
-
-    revisions: tuple[str, ...]
-    kinds: tuple[str, ...]
-    manifests: dict[Key, Manifest]
-    notes: tuple[str, ...]
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class Application:
-    """One application: the parts of its JSON, and what the controller knows beside them."""
-
-    name: str
-    spec: Json
-    metadata: Json
-    status: Json
-    blocked: bool = False
-    """A sync window of the project lets no sync begin."""
-    operation: Json | None = None
-    target: Target | None = None
-    live: dict[Key, Manifest] = field(default_factory=dict)
-    tried: tuple[str, ...] = ()
-    """The revisions that were synced last; automated sync never tries the same ones twice."""
-    settling: bool = False
-    """Between the start of an operation and the comparison after it, health is not looked at anew."""
-    refreshed: threading.Event = field(default_factory=threading.Event)
-
-    @property
-    def sources(self) -> list[Json]:
-        return self.spec.get("sources") or [self.spec["source"]]
-
-    @property
-    def automated(self) -> Json | None:
-        automated: Json | None = (self.spec.get("syncPolicy") or {}).get("automated")
-        return automated
-
-    def asked(self, revisions: Sequence[str | None]) -> list[tuple[Json, str | None]]:
-        """Each source with the revision asked for it, if any."""
-        return list(zip(self.sources, itertools.chain(revisions, itertools.repeat(None)), strict=False))
-
-    def revisions(self, commits: Sequence[str]) -> Json:
-        """`revision`, or `revisions` where there are several sources."""
-        return {"revisions": list(commits)} if self.spec.get("sources") else {"revision": commits[0] if commits else ""}
-
-    def by_source(self, commits: Sequence[str]) -> Json:
-        """The revisions with the sources that they are of."""
-        return {**self.revisions(commits), **_pick(self.spec, "source", "sources")}
-
-    def in_sync(self) -> bool:
-        return self.target is not None and self.target.manifests == self.live
-
-    def as_json(self) -> Json:
-        shown: Json = {"metadata": self.metadata, "spec": self.spec, "status": self.status}
-        if self.operation is not None:
-            shown["operation"] = self.operation
-        return copy.deepcopy(shown)
 
 
 class Controller:
@@ -126,12 +33,18 @@ class Controller:
     """
 
     def __init__(
-        self, timeline: Timeline, cluster: Cluster, renderer: Renderer, *, sync_seconds: float, poll_seconds: float
+        self,
+        timeline: Timeline,
+        cluster: Cluster,
+        repositories: Repositories,
+        *,
+        sync_seconds: float,
+        poll_seconds: float,
     ) -> None:
         self._timeline = timeline
         self._lock = timeline.lock
         self._cluster = cluster
-        self._renderer = renderer
+        self._repositories = repositories
         self._sync_seconds = sync_seconds
         self._poll_seconds = poll_seconds
         self.applications: dict[str, Application] = {}
@@ -143,7 +56,8 @@ class Controller:
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._closed = False
         cluster.on_change = self._cluster_changed
-        timeline.after(poll_seconds, self._poll)
+        if poll_seconds > 0:
+            timeline.after(poll_seconds, self._poll)
         self._thread = threading.Thread(target=self._work, name="sandbox-controller")
         self._thread.start()
 
@@ -158,7 +72,7 @@ class Controller:
                 )
             metadata = {"name": name, "namespace": "argocd", "uid": str(uuid.uuid4()), "creationTimestamp": now()}
             status = {
-                "sync": {"status": "Unknown", "comparedTo": _pick(spec, "source", "sources", "destination")},
+                "sync": {"status": "Unknown", "comparedTo": pick(spec, "source", "sources", "destination")},
                 "health": {"status": "Unknown"},
                 "summary": {},
                 "resourceHealthSource": "appTree",
@@ -207,7 +121,7 @@ class Controller:
             if app.automated is not None and revision not in (None, wanted):
                 raise Rejected(400, 9, f"Cannot sync to {revision}: auto-sync currently set to {wanted}")
             try:
-                commits.append(self._renderer.resolve(source["repoURL"], revision or wanted))
+                commits.append(self._repositories.resolve(source["repoURL"], revision or wanted))
             except CannotRender as error:
                 raise Rejected(400, 9, str(error)) from error
         with self._lock:
@@ -326,7 +240,7 @@ class Controller:
         for place, (source, revision) in enumerate(app.asked(revisions), start=1):
             try:
                 wanted = revision or source.get("targetRevision") or "HEAD"
-                rendered.append(self._renderer.render(source["repoURL"], wanted, source.get("path", "")))
+                rendered.append(self._repositories.render(source["repoURL"], wanted, source.get("path", "")))
             except CannotRender as error:
                 raise CannotRender(
                     f"Failed to load target state: failed to generate manifest for source {place} of "
@@ -368,7 +282,7 @@ class Controller:
 
     def _state_sync(self, app: Application) -> None:
         """Write `status.sync` and each resource's status: how git, as last read, compares with the cluster."""
-        sync: Json = {"status": "Unknown", "comparedTo": _pick(app.spec, "source", "sources", "destination")}
+        sync: Json = {"status": "Unknown", "comparedTo": pick(app.spec, "source", "sources", "destination")}
         if app.target is not None:
             sync["status"] = "Synced" if app.in_sync() else "OutOfSync"
             sync |= app.revisions(app.target.revisions)
@@ -581,10 +495,6 @@ class Controller:
         app.status["reconciledAt"] = now()
         self._publish(app)
         self._sync_if_due(app)
-
-
-def _pick(value: Json, *keys: str) -> Json:
-    return {key: value[key] for key in keys if key in value}
 
 
 def _result(key: Key, manifest: Manifest, status: str, message: str) -> Json:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.sandbox.cluster import Key, Manifest, Pod, ReplicaSet, Workload
+from pipeline.sandbox.workload import Key, Manifest, Pod, ReplicaSet, Workload
 
 Json = dict[str, Any]
 

@@ -48,7 +48,7 @@ class Settings:
     denied: frozenset[str] = frozenset()
     """Rights that this token lacks, such as `logs, get` or `applications, sync`."""
     poll_seconds: float = 180
-    """How often Argo CD looks at git unasked."""
+    """How often Argo CD looks at git unasked; 0 for never."""
     sync_seconds: float = 0.3
     pod_seconds: float = 0.5
     """How long a pod takes to be ready; the times of faults follow it."""

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.sandbox.cluster import FAULT_KINDS, Cluster, Fault, FaultKind, InvalidManifest, Pod, Workload, key_of
+from pipeline.sandbox.cluster import FAULT_KINDS, Cluster, Fault, FaultKind, InvalidManifest
+from pipeline.sandbox.workload import Pod, Workload, key_of
 
 
 class Clock:
