@@ -4,8 +4,8 @@ https://docs.github.com/actions/reference/workflows-and-actions/workflow-command
 """
 
 import json
+import os
 import re
-import secrets
 from collections.abc import Mapping
 
 
@@ -36,6 +36,6 @@ def outputs(values: Mapping[str, object]) -> str:
     lines = []
     for name, value in values.items():
         text = value if isinstance(value, str) else json.dumps(value)
-        delimiter = f"end_{secrets.token_hex(16)}"
+        delimiter = f"end_{os.urandom(16).hex()}"
         lines.append(f"{name}<<{delimiter}\n{text}\n{delimiter}\n")
     return "".join(lines)
