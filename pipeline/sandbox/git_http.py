@@ -23,7 +23,7 @@ from werkzeug.wsgi import get_input_stream
 from pipeline.core.secret import Secret
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 _PIECE = 1 << 16
 _KEPT = ("PATH", "HOME", "TMPDIR", "LANG")
