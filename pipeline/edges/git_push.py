@@ -1,0 +1,80 @@
+"""Pushing one commit so that its fate is always known: it landed, somebody else was first, or the server said no."""
+
+import time
+from collections.abc import Callable
+
+import tenacity
+
+from pipeline.edges.git import Git, GitError, explain, explained
+from pipeline.errors import Denied, NoSpaceLeft, NotFound, PipelineError, Unreachable
+
+_PAUSES = (0.2, 0.8)  # seconds between the tries of a push that was refused though nobody moved the branch
+_TRIES_TO_SETTLE = 6
+
+
+def push_commit(
+    git: Git,
+    remote: str,
+    ref: str,
+    commit: str,
+    *,
+    name: str,
+    expected: str | None,
+    head_now: Callable[[], str | None],
+    hooks: bool,
+) -> str | None:
+    """Push `commit` to `ref`, which must still be at `expected` (None: not exist yet).
+
+    Whatever git says of a push that failed, the branch itself is asked what became of it: `head_now` gives its head
+    as it is, with its history. Returns the commit, or None when somebody else has moved the branch. Raises what the
+    server's refusal means; Unreachable when the server does not come back to tell.
+
+    `name` is the repository's for messages; `hooks` whether the pre-push hook may have its say.
+    """
+    lease = f"--force-with-lease={ref}:{expected or ''}"
+    options = ("--porcelain", "--no-follow-tags", "--recurse-submodules=no", "--verify" if hooks else "--no-verify")
+    pauses = iter(_PAUSES)
+    while True:
+        refusal = _refusal(git, name, "push", *options, lease, remote, f"{commit}:{ref}")
+        if refusal is None:
+            return commit
+        now = _settled(head_now, name, commit, refusal)
+        if now and git.try_line("merge-base", "--is-ancestor", commit, now) is not None:
+            return commit
+        if now != expected:
+            return None
+        pause = next(pauses, None)
+        if pause is None or isinstance(refusal, Denied | NotFound | NoSpaceLeft):
+            raise refusal
+        time.sleep(pause)
+
+
+def _refusal(git: Git, name: str, *push: str) -> PipelineError | None:
+    try:
+        git.run(*push)
+    except GitError as error:
+        return explain(error, name)
+    except Unreachable as error:
+        return error
+    return None
+
+
+def _settled(head_now: Callable[[], str | None], name: str, commit: str, refusal: PipelineError) -> str | None:
+    """The branch's head after a push that failed; asked for until the server answers."""
+
+    def ask() -> str | None:
+        with explained(name):
+            return head_now()
+
+    asking = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(Unreachable),
+        wait=tenacity.wait_exponential_jitter(initial=0.3, max=5),
+        stop=tenacity.stop_after_attempt(_TRIES_TO_SETTLE),
+    )
+    try:
+        return asking(ask)
+    except tenacity.RetryError:
+        raise Unreachable(
+            f"{refusal}; whether commit {commit} arrived is not known",
+            remedy="Run again when the server answers: if the commit arrived, nothing is done twice.",
+        ) from None

@@ -1,0 +1,281 @@
+"""The GitOps repository over git: at a URL, as a bare repository on this machine, or as a work tree.
+
+A URL is never cloned whole. The head commit comes with the trees of its first two levels; from there the way to the
+asked files is fetched step by step, and nothing else. Commits are made by plumbing, so no work tree is needed, and a
+push names the head that was read as the only one it may replace.
+"""
+
+import functools
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from pipeline.core.order import Relation
+from pipeline.core.secret import Secret
+from pipeline.edges.commit_graph import CommitGraph, descends, relation
+from pipeline.edges.git import Address, Git, GitError, Scratch, explain, explained, parse_address
+from pipeline.edges.git_objects import FileChange, GitObjects, Identity
+from pipeline.edges.git_push import push_commit
+from pipeline.edges.work_tree import WorkTree
+from pipeline.errors import BranchNotFound, CommitRefused, RepositoryNotFound, UsageError
+from pipeline.steps.publish_change import Head
+
+# Servers differ in the filters that they allow: GitHub knows no tree filter but tree:0, some servers know none at all
+# and send everything. `tree:2` brings the wanted commit's or folder's tree with the files and trees in it.
+_FILTERS = ("tree:2", "blob:none")
+_DEPTHS = (100, 2000, 2**31 - 1)  # of history; the last one stands for all
+
+
+def open_repository(
+    where: str,
+    branch: str | None = None,
+    *,
+    token: Secret | None = None,
+    author: str | None = None,
+    committer: str | None = None,
+    push: bool = True,
+    commit: bool = True,
+) -> "TransportedRepository | WorkTree":
+    """Open the repository at a URL or path; `branch` is its default, or the checked-out one of a work tree.
+
+    `push` and `commit` may be switched off for a work tree alone. Nothing is fetched before the first read.
+    Raises RepositoryNotFound, UsageError.
+    """
+    address = parse_address(where, token)
+    identity = Identity(author, committer or author)
+    path = address.path
+    if path is None:
+        _only_for_work_trees(push, commit)
+        return TransportedRepository(_Server(address), address.url, branch, identity)
+    if not path.is_dir():
+        raise RepositoryNotFound(f"{where}: no such folder")
+    git = Git(path)
+    with explained(where):
+        bare, folder = git.line("rev-parse", "--is-bare-repository", "--absolute-git-dir").splitlines()
+    if bare == "true":
+        _only_for_work_trees(push, commit)
+        return TransportedRepository(_Neighbour(Path(folder)), str(path), branch, identity)
+    return WorkTree(git, Path(folder), branch, identity, token, push=push and commit, commit=commit)
+
+
+def _only_for_work_trees(push: bool, commit: bool) -> None:
+    if not (push and commit):
+        raise UsageError(
+            "--no-push and --no-commit are for a local work tree", remedy="Use --dry-run, or --gitops with a work tree."
+        )
+
+
+# Repositories that are not a work tree
+
+
+class _Origin(Protocol):
+    """Where branches are kept, seen through a scratch repository that is made at the first question."""
+
+    @property
+    def scratch(self) -> Scratch:
+        """The repository to work in."""
+
+    def branches(self) -> tuple[str | None, tuple[str, ...]]:
+        """The default branch, and the names of all."""
+
+    def head(self, branch: str) -> str:
+        """The head commit as it is now, fit for reading its tree."""
+
+    def fetch(self, oids: Collection[str]) -> None:
+        """Make objects readable."""
+
+    def head_and_history(self, branch: str) -> str:
+        """The head commit as it is now, with every commit since the former `head`."""
+
+    def deepen(self, branch: str, depth: int) -> None:
+        """Make the last `depth` commits readable, trees included."""
+
+    def relation(self, old: str, new: str) -> Relation:
+        """How two commits are related."""
+
+    def close(self) -> None:
+        """Remove what was fetched."""
+
+
+class _Server:
+    """Branches at a URL."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._filters = list(_FILTERS)
+        self._graph = CommitGraph(address)
+
+    @functools.cached_property
+    def scratch(self) -> Scratch:
+        return Scratch(self._address)
+
+    def branches(self) -> tuple[str | None, tuple[str, ...]]:
+        answer = self.scratch.git.line("ls-remote", "--symref", "origin", "HEAD", "refs/heads/*")
+        default = re.search(r"^ref: refs/heads/(.*)\tHEAD$", answer, re.MULTILINE)
+        return default and default[1], tuple(re.findall(r"\trefs/heads/(.*)$", answer, re.MULTILINE))
+
+    def head(self, branch: str) -> str:
+        self._fetch("--depth=1", "origin", _same(branch))
+        return self._fetched(branch)
+
+    def fetch(self, oids: Collection[str]) -> None:
+        self._fetch("origin", *oids)
+
+    def _fetch(self, *arguments: str) -> None:
+        """Fetch with the best filter that the server allows."""
+        while True:
+            try:
+                return self.scratch.fetch(f"--filter={self._filters[0]}", *arguments)
+            except GitError as error:
+                if len(self._filters) == 1 or not isinstance(explain(error, ""), CommitRefused):
+                    raise
+                self._filters.pop(0)
+
+    def head_and_history(self, branch: str) -> str:
+        self.scratch.fetch("--filter=tree:0", "origin", _same(branch), negotiate=True)
+        return self._fetched(branch)
+
+    def _fetched(self, branch: str) -> str:
+        found = self.scratch.git.object(f"refs/heads/{branch}")
+        if found is None:
+            raise BranchNotFound(branch)
+        return found[0]
+
+    def deepen(self, branch: str, depth: int) -> None:
+        self.scratch.fetch(f"--depth={depth}", "--filter=blob:none", "origin", _same(branch))
+
+    def relation(self, old: str, new: str) -> Relation:
+        return self._graph.relation(old, new)
+
+    def close(self) -> None:
+        self._graph.close()
+        if "scratch" in self.__dict__:
+            self.scratch.close()
+
+
+def _same(branch: str) -> str:
+    return f"+refs/heads/{branch}:refs/heads/{branch}"
+
+
+class _Neighbour:
+    """Branches of a bare repository on this machine: its objects are borrowed, never copied."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._git = Git(folder, environment={"GIT_DIR": str(folder)})
+
+    @functools.cached_property
+    def scratch(self) -> Scratch:
+        return Scratch(Address(str(self._folder)), objects=self._folder / "objects")
+
+    def branches(self) -> tuple[str | None, tuple[str, ...]]:
+        names = self._git.line("for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads").splitlines()
+        return self._git.try_line("symbolic-ref", "--short", "HEAD"), tuple(names)
+
+    def head(self, branch: str) -> str:
+        found = self._git.object(f"refs/heads/{branch}")
+        if found is None:
+            raise BranchNotFound(branch)
+        return found[0]
+
+    def fetch(self, oids: Collection[str]) -> None:
+        """Everything is readable already."""
+
+    def head_and_history(self, branch: str) -> str:
+        return self.head(branch)
+
+    def deepen(self, branch: str, depth: int) -> None:
+        """Everything is readable already."""
+
+    def relation(self, old: str, new: str) -> Relation:
+        return relation(self._git, old, new, complete=True)
+
+    def close(self) -> None:
+        self._git.close()
+        if "scratch" in self.__dict__:
+            self.scratch.close()
+
+
+class TransportedRepository:
+    """A branch that is read and pushed to without a work tree."""
+
+    publishes = True
+
+    def __init__(self, origin: _Origin, name: str, branch: str | None, identity: Identity) -> None:
+        self._origin = origin
+        self._branch = branch
+        self._identity = identity
+        self.name = name
+
+    @functools.cached_property
+    def branch(self) -> str:
+        """The branch that was asked for, else the repository's default. Raises BranchNotFound."""
+        if self._branch:
+            return self._branch
+        with explained(self.name):
+            default, _ = self._origin.branches()
+        if default is None:
+            raise BranchNotFound(f"{self.name}: the repository is empty, or its HEAD names no branch")
+        return default
+
+    @functools.cached_property
+    def _objects(self) -> GitObjects:
+        return GitObjects(self._origin.scratch.git, self._origin.fetch)
+
+    def read(self, paths: Sequence[str]) -> Head:
+        """Fetch the head as it is now, and what `paths` lead to."""
+        with explained(self.name):
+            return self._objects.look_up(self._head(), paths)
+
+    def read_at(self, revision: str, path: str) -> bytes | None:
+        """A file's content at a commit that `history` gave; None when it is not there."""
+        with explained(self.name):
+            head = self._objects.look_up(revision, [path])
+        return head.files.get(head.paths.get(path, ""))
+
+    def publish(self, head: Head, files: Mapping[str, bytes], message: str) -> str | None:
+        """Push a commit onto `head`: its revision, or None when somebody else has moved the branch."""
+        with explained(self.name):
+            commit = self._objects.commit(head.revision, files, message, self._identity)
+            return push_commit(
+                self._origin.scratch.git,
+                "origin",
+                f"refs/heads/{self.branch}",
+                commit,
+                name=self.name,
+                expected=head.revision,
+                head_now=functools.partial(self._origin.head_and_history, self.branch),
+                hooks=False,
+            )
+
+    def history(self, path: str, limit: int) -> Iterator[FileChange]:
+        """The commits of the branch's first-parent history that changed a file, newest first, at most `limit`."""
+        with explained(self.name):
+            head = self._head()
+            told = 0
+            for depth in _DEPTHS:
+                self._origin.deepen(self.branch, depth)
+                revisions, complete = self._objects.revisions(head, path, limit)
+                yield from self._objects.changes(revisions[told:], path)
+                told = len(revisions)
+                if complete or told >= limit:
+                    return
+
+    def descends(self, revision: str, ancestor: str) -> bool | None:
+        """Whether commit `revision` contains commit `ancestor`; None when that cannot be told."""
+        return descends(self._origin.relation, revision, ancestor)
+
+    def close(self) -> None:
+        """Remove what was fetched."""
+        self._origin.close()
+
+    def _head(self) -> str:
+        try:
+            return self._origin.head(self.branch)
+        except (GitError, BranchNotFound) as error:
+            if isinstance(error, GitError) and not isinstance(explain(error, ""), BranchNotFound):
+                raise
+            _, names = self._origin.branches()
+            there = f"it has {', '.join(names[:20])}" if names else "the repository is empty"
+            raise BranchNotFound(f"{self.name} has no branch {self.branch!r}; {there}") from None

@@ -1,0 +1,103 @@
+"""The application's repository: what is checked out, and how its commits are related."""
+
+import os
+from datetime import datetime
+from pathlib import Path
+
+from pipeline.core.order import Relation
+from pipeline.core.secret import Secret
+from pipeline.core.source import Checkout
+from pipeline.edges.commit_graph import CommitGraph, relation
+from pipeline.edges.git import Address, Git, explained, parse_address
+from pipeline.errors import BranchNotFound, RepositoryNotFound
+
+
+class SourceRepository:
+    """Tells the order of commits: a local clone by itself as far as it can, then together with its remote."""
+
+    def __init__(self, git: Git | None, graph: CommitGraph | None, *, complete: bool) -> None:
+        self._git = git
+        self._graph = graph
+        self._complete = complete
+
+    def relation(self, old: str, new: str) -> Relation:
+        """How `new` stands to `old`. Raises PipelineError when the remote cannot be asked."""
+        known = relation(self._git, old, new, complete=self._complete) if self._git else Relation.UNKNOWN
+        if known is Relation.UNKNOWN and self._graph:
+            return self._graph.relation(old, new)
+        return known
+
+    def on_default_branch(self, commit: str) -> bool | None:
+        """Whether the remote's default branch contains `commit`, now; None where there is no remote."""
+        head = self._graph.default_branch() if self._graph else None
+        if head is None:
+            return None
+        return self.relation(commit, head) in {Relation.EQUAL, Relation.DESCENDANT}
+
+    def close(self) -> None:
+        """Remove what was fetched."""
+        if self._graph:
+            self._graph.close()
+        if self._git:
+            self._git.close()
+
+
+def open_source(where: str, *, token: Secret | None = None) -> SourceRepository | None:
+    """The source repository at a URL or path; None when the path is no git repository."""
+    address = parse_address(where, token)
+    if address.path is None:
+        return SourceRepository(None, CommitGraph(address), complete=False)
+    git = Git(address.path)
+    folder = git.try_line("rev-parse", "--path-format=absolute", "--git-common-dir") if address.path.is_dir() else None
+    if folder is None:
+        return None
+    origin = _origin(git, address.path, token)
+    if origin is None and git.line("rev-parse", "--is-bare-repository") == "true":
+        origin = Address(str(address.path.resolve()))  # a bare repository's own HEAD names its default branch
+    complete = git.line("rev-parse", "--is-shallow-repository") == "false"
+    # The clone's settings may hold what reaches its remote: headers, ssh commands, rewritten URLs.
+    settings = [("include.path", f"{folder}/config")]
+    objects = Path(folder, "objects") if complete else None
+    graph = CommitGraph(origin, objects=objects, settings=settings) if origin else None
+    return SourceRepository(git, graph, complete=complete)
+
+
+def checkout(path: Path) -> Checkout:
+    """What is checked out at `path`, which may be any folder of the work tree.
+
+    Raises RepositoryNotFound outside of a work tree, BranchNotFound where there is no commit yet.
+    """
+    if not path.is_dir():
+        raise RepositoryNotFound(f"{path}: no such folder")
+    git = Git(path)
+    top = git.try_line("rev-parse", "--show-toplevel")
+    if top is None:
+        raise RepositoryNotFound(
+            f"{path}: not a git work tree", remedy="Run in the application's repository, or name it with --source."
+        )
+    head = git.try_line("show", "--no-patch", "--format=%H %cI", "HEAD")
+    if head is None:
+        raise BranchNotFound(f"{top}: there is no commit yet", remedy="Commit the sources first.")
+    commit, _, committed = head.partition(" ")
+    with explained(top):
+        git = Git(Path(top))
+        status = os.fsdecode(git.run("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all"))
+        origin = _origin(git, Path(top), None)
+    return Checkout(
+        path=Path(top),
+        commit=commit,
+        url=origin.url if origin else top,
+        dirty=tuple(line[3:] for line in status.split("\0") if line),
+        committed=datetime.fromisoformat(committed),
+    )
+
+
+def _origin(git: Git, clone: Path, token: Secret | None) -> Address | None:
+    """The remote of a clone: `origin`, or the only one."""
+    remotes = (git.try_line("remote") or "").splitlines()
+    name = "origin" if "origin" in remotes else remotes[0] if len(remotes) == 1 else None
+    url = git.try_line("remote", "get-url", name) if name else None
+    if url is None:
+        return None
+    address = parse_address(url, token)
+    return Address(str((clone / address.path).resolve())) if address.path else address

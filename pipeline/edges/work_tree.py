@@ -1,0 +1,212 @@
+"""The GitOps repository as a local work tree: the checked-out branch, and its remote."""
+
+import contextlib
+import functools
+import os
+import shutil
+import tempfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from pipeline.core.secret import Secret
+from pipeline.edges.commit_graph import descends, is_ancestor
+from pipeline.edges.git import Git, GitError, explain, explained, parse_address
+from pipeline.edges.git_objects import FileChange, GitObjects, Identity
+from pipeline.edges.git_push import push_commit
+from pipeline.edges.source_repository import SourceRepository, open_source
+from pipeline.errors import BranchNotFound, LocalBranchDiverged, LocalChanges, RepositoryNotFound, UsageError
+from pipeline.steps.publish_change import Head
+
+_UNDER_WAY = ("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD")
+
+
+class WorkTree:
+    """The branch that is checked out in a work tree, and its remote.
+
+    The push comes first: only when the remote has the commit do the local branch, the index and the files follow, so
+    that a push that fails leaves nothing to undo. Everything is read from commits, never from files on disk.
+    """
+
+    def __init__(
+        self,
+        git: Git,
+        folder: Path,
+        branch: str | None,
+        identity: Identity,
+        token: Secret | None,
+        *,
+        push: bool,
+        commit: bool,
+    ) -> None:
+        """`folder` is the git directory. Raises UsageError when there is no branch to publish, or no remote."""
+        with explained(str(folder)):
+            top = git.line("rev-parse", "--show-toplevel")
+        checked_out = git.try_line("symbolic-ref", "--quiet", "--short", "HEAD")
+        if checked_out is None:
+            raise UsageError(
+                f"{top}: no branch is checked out (HEAD is detached)",
+                remedy="Check out the branch to change, or give the repository's URL with --gitops.",
+            )
+        if branch and branch != checked_out:
+            raise UsageError(
+                f"{top}: {checked_out} is checked out, not {branch}",
+                remedy=f"Check out {branch}, or give the repository's URL with --gitops.",
+            )
+        self._remote = _remote_of(git, checked_out)
+        if push and self._remote is None:
+            raise UsageError(f"{top}: {checked_out} has no remote to push to", remedy="Add one, or pass --no-push.")
+        url = git.try_line("remote", "get-url", "--push", self._remote) if self._remote else None
+        address = parse_address(url, token) if url else None
+        self._target = git.try_line("config", f"branch.{checked_out}.merge") or f"refs/heads/{checked_out}"
+        self._top = Path(top)
+        self._folder = folder
+        self._identity = identity
+        self._token = token
+        self._pushes, self._commits = push, commit
+        self._git = Git(self._top, address, environment={"GIT_DIR": str(folder), "GIT_WORK_TREE": top})
+        self._objects = GitObjects(self._git)
+        self._expected: str | None = None
+        """The remote's head that the next push may replace; None: the remote has no such branch."""
+        self.publishes = push
+        self.branch = self._target.removeprefix("refs/heads/") if push else checked_out
+        self.name = address.url if address else top
+
+    def read(self, paths: Sequence[str]) -> Head:
+        """The newest head: the remote's where the local branch is behind, else the local one."""
+        with explained(self.name):
+            revision, warnings = self._newest()
+            return self._objects.look_up(revision, paths, warnings)
+
+    def read_at(self, revision: str, path: str) -> bytes | None:
+        """A file's content at a commit; None when it is not there."""
+        with explained(self.name):
+            head = self._objects.look_up(revision, [path])
+        return head.files.get(head.paths.get(path, ""))
+
+    def publish(self, head: Head, files: Mapping[str, bytes], message: str) -> str | None:
+        """Commit onto `head`, push, and let branch, index and files follow, as far as `commit` and `push` say.
+
+        Raises LocalChanges before anything is done.
+        """
+        with explained(self.name):
+            self._require_unchanged(files)
+            if not self._commits:
+                _write_files({self._top / path: data for path, data in files.items()})
+                return head.revision
+            commit = self._objects.commit(head.revision, files, message, self._identity)
+            self._follow(commit, try_only=True)
+            if self._pushes:
+                pushed = push_commit(
+                    self._git,
+                    str(self._remote),
+                    self._target,
+                    commit,
+                    name=self.name,
+                    expected=self._expected,
+                    head_now=self._remote_head,
+                    hooks=True,
+                )
+                if pushed is None:
+                    return None
+                with contextlib.suppress(LocalChanges):  # published all the same; the work tree is behind its remote
+                    self._follow(commit)
+                return commit
+            self._follow(commit)
+            return commit
+
+    def history(self, path: str, limit: int) -> Iterator[FileChange]:
+        """The commits of the branch's first-parent history that changed a file, newest first, at most `limit`."""
+        with explained(self.name):
+            revision, _ = self._newest()
+            revisions, _ = self._objects.revisions(revision, path, limit)
+            yield from self._objects.changes(revisions, path)
+
+    def descends(self, revision: str, ancestor: str) -> bool | None:
+        """Whether commit `revision` contains commit `ancestor`; None when that cannot be told."""
+        return descends(self._source.relation, revision, ancestor)
+
+    @functools.cached_property
+    def _source(self) -> SourceRepository:
+        source = open_source(str(self._top), token=self._token)
+        if source is None:
+            raise RepositoryNotFound(f"{self._top}: not a git repository")
+        return source
+
+    def close(self) -> None:
+        """End what runs, and remove what was fetched."""
+        self._git.close()
+        if "_source" in self.__dict__:
+            self._source.close()
+
+    def _newest(self) -> tuple[str, tuple[str, ...]]:
+        local = self._git.try_line("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+        if local is None:
+            raise BranchNotFound(f"{self._top}: there is no commit yet")
+        if not self._pushes:
+            return local, ()
+        self._expected = remote = self._remote_head()
+        if remote is None or remote == local:
+            return local, ()
+        if is_ancestor(self._git, local, remote):
+            return remote, ()
+        if is_ancestor(self._git, remote, local):
+            count = self._git.line("rev-list", "--count", f"{remote}..{local}")
+            return local, (f"{count} earlier local commit(s) of {self.branch} are pushed too",)
+        raise LocalBranchDiverged(f"{self._top}: its branch and {self.branch} of {self.name} have diverged")
+
+    def _remote_head(self) -> str | None:
+        """The remote's head as it is now, with its history. No ref of the work tree moves."""
+        remote = str(self._remote)
+        head = self._git.line("ls-remote", remote, self._target).partition("\t")[0] or None
+        if head and self._git.object(head) is None:
+            quietly = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--refmap=")
+            self._git.run("fetch", *quietly, remote, head)
+        return head
+
+    def _require_unchanged(self, files: Collection[str]) -> None:
+        status = ("--literal-pathspecs", "status", "--porcelain", "-z", "--untracked-files=all", "--", *files)
+        changed = [line[3:] for line in os.fsdecode(self._git.run(*status)).split("\0") if line]
+        if changed:
+            raise LocalChanges(f"{self._top}: {', '.join(changed)} has uncommitted changes")
+        under_way = [name for name in _UNDER_WAY if (self._folder / name).exists()]
+        if under_way and self._commits:
+            raise LocalChanges(
+                f"{self._top}: {under_way[0].partition('_')[0].lower()} is under way",
+                remedy="Finish or abort it, then run again.",
+            )
+
+    def _follow(self, commit: str, *, try_only: bool = False) -> None:
+        """Bring index, files and branch to `commit`. What the user changed elsewhere, staged or not, stays."""
+        self._git.try_line("update-index", "-q", "--refresh")
+        before = self._git.line("rev-parse", "HEAD")
+        try:
+            self._git.run("read-tree", "-m", "-u", *(["--dry-run"] if try_only else []), before, commit)
+        except GitError as error:
+            raise LocalChanges(f"{self._top}: {explain(error, 'the work tree cannot follow')}") from None
+        if not try_only:
+            self._git.run("update-ref", "-m", "openeg-deploy", "HEAD", commit, before)
+
+
+def _remote_of(git: Git, branch: str) -> str | None:
+    """The remote of a branch: its own, else `origin`, else the only one."""
+    remotes = (git.try_line("remote") or "").splitlines()
+    configured = git.try_line("config", f"branch.{branch}.remote")
+    for name in (configured, "origin"):
+        if name in remotes:
+            return name
+    return remotes[0] if len(remotes) == 1 else None
+
+
+def _write_files(files: Mapping[Path, bytes]) -> None:
+    """Replace files, each atomically, and none of them unless there is room for all."""
+    with contextlib.ExitStack() as undo:
+        written = []
+        for path, data in files.items():
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+            undo.callback(Path(name).unlink, missing_ok=True)
+            with open(handle, "wb") as file:  # noqa: PTH123
+                file.write(data)
+            shutil.copymode(path, name)
+            written.append((name, path))
+        for name, path in written:
+            os.replace(name, path)  # noqa: PTH105
