@@ -93,6 +93,11 @@ class Observation:
     """The sync window that keeps automated sync from beginning."""
 
 
+Question = Pod | Literal["sync window"]
+"""What to ask: a pod that stays in an init container, whether that ever ends; or whether a sync window forbids the
+automated sync that should have begun."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Final:
     """The rollout is over. `pod` is the one whose logs and events explain it."""
@@ -111,17 +116,17 @@ class Pending:
     """What may become a verdict, and since when it has stood: hand it to the next call."""
     look_again: float | None = None
     """When a doubt gets ripe, if nothing happens before."""
-    hanging: tuple[Pod, ...] = ()
-    """Pods that stay in an init container: their evidence would tell whether it ever ends."""
-    stalled: bool = False
-    """Automated sync should have begun: a sync window may forbid it."""
+    questions: tuple[Question, ...] = ()
+    """What the next judgement should know."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Doubt:
+    """What comes of something when it has stood for its grace time, in seconds."""
+
     key: str
     grace: float
-    verdict: Final
+    then: Final | Question
 
 
 def stand(revisions: tuple[str, ...], ours: str | None, descends: Callable[[str, str], bool | None]) -> Standing:
@@ -149,26 +154,19 @@ def judge(expected: Expectation, seen: Observation, doubts: Mapping[str, float],
     if final:
         return final
     found = list(_doubts(expected, seen))
-    suspects = _suspects(expected, seen)
-    unwell = {f"pod {pod.uid}" for pod in suspects if not pod.healthy}  # a crashing pod runs now and then
-    since = {key: at for key, at in doubts.items() if key in unwell}
+    unwell = {f"pod {pod.uid}" for pod in _suspects(expected, seen) if not pod.healthy}
+    since = {key: at for key, at in doubts.items() if key in unwell}  # a crashing pod runs now and then
     since |= {doubt.key: doubts.get(doubt.key, now) for doubt in found}
-    for doubt in found:
-        if now - since[doubt.key] >= doubt.grace:
-            return doubt.verdict
-    hanging = {pod.uid: pod for pod in suspects if _in_init(pod)}
-    stalled = seen.fresh and seen.state.automated and _waits_for_sync(seen)
-    since |= {f"init {uid}": doubts.get(f"init {uid}", now) for uid in hanging}
-    since |= {"stalled": doubts.get("stalled", now)} if stalled else {}
-    ripe = [since[doubt.key] + doubt.grace for doubt in found]
-    ripe += [since[f"init {uid}"] + INIT_SECONDS for uid in hanging if now - since[f"init {uid}"] < INIT_SECONDS]
-    ripe += [since["stalled"] + SETTLE_SECONDS] if stalled and now - since["stalled"] < SETTLE_SECONDS else []
+    ripe = [doubt.then for doubt in found if now >= since[doubt.key] + doubt.grace]
+    for verdict in ripe:
+        if isinstance(verdict, Final):
+            return verdict
+    later = (since[doubt.key] + doubt.grace for doubt in found)
     return Pending(
         text=describe(expected, seen),
         doubts=since,
-        look_again=min(ripe, default=None),
-        hanging=tuple(pod for uid, pod in hanging.items() if now - since[f"init {uid}"] >= INIT_SECONDS),
-        stalled=stalled and now - since["stalled"] >= SETTLE_SECONDS,
+        look_again=min((at for at in later if at > now), default=None),
+        questions=tuple(question for question in ripe if not isinstance(question, Final)),
     )
 
 
@@ -327,13 +325,15 @@ def _doubts(expected: Expectation, seen: Observation) -> Iterator[_Doubt]:
     """All that will end the wait if it stays, the most telling first."""
     state = seen.state
     yield from _broken_pods(expected, seen)
-    yield from _hanging_vault(expected, seen)
+    yield from _hanging_pods(expected, seen)
     if not state.refreshing:
         yield from _unrenderable(expected, seen)
     if seen.fresh and _waits_for_sync(seen):
         if seen.blocked:
             yield _Doubt("window", 0, _final(seen, "sync_failed", "SyncWindow", seen.blocked))
-        elif not state.automated:
+        elif state.automated:
+            yield _Doubt("stalled", SETTLE_SECONDS, "sync window")
+        else:
             message = f"{_short(state)} is not synced, and nothing will sync it: automated sync is off"
             yield _Doubt("manual", SETTLE_SECONDS, _final(seen, "suspended", "ManualSync", message))
     if _reached(expected, seen) and not state.busy and (state.sync == "Synced" or _carries_ours(expected, seen)):
@@ -351,17 +351,21 @@ def _broken_pods(expected: Expectation, seen: Observation) -> Iterator[_Doubt]:
             grace = expected.grace(DEFAULT_GRACE_SECONDS)
         else:
             continue
-        yield _Doubt(f"pod {pod.uid}", grace, _broken(seen, pod, pod.reason))
+        yield _Doubt(f"pod {pod.uid}", grace, _final(seen, "failed", pod.reason, pod.message, pod))
 
 
-def _hanging_vault(expected: Expectation, seen: Observation) -> Iterator[_Doubt]:
+def _hanging_pods(expected: Expectation, seen: Observation) -> Iterator[_Doubt]:
     """Vault's agent fetches its secrets in seconds or not at all; another init container may rightly take long."""
     for pod in _suspects(expected, seen):
+        if not re.fullmatch(r"Init:\d+/\d+", pod.reason):
+            continue
         said = seen.evidence.get(pod.uid)
-        if said and said.container == _VAULT_AGENT and said.running and _in_init(pod):
+        if said and said.container == _VAULT_AGENT and said.running:
             failing = any(_VAULT_TROUBLE.search(line) for line in said.logs)
-            verdict = _broken(seen, pod, pod.reason, f"{_VAULT_AGENT} does not end")
-            yield _Doubt(f"vault {pod.uid}", 0 if failing else expected.grace(DEFAULT_GRACE_SECONDS), verdict)
+            grace = 0 if failing else expected.grace(DEFAULT_GRACE_SECONDS)
+            message = f"{_VAULT_AGENT} does not end"
+            yield _Doubt(f"vault {pod.uid}", grace, _final(seen, "failed", pod.reason, message, pod))
+        yield _Doubt(f"init {pod.uid}", INIT_SECONDS, pod)
 
 
 def _unrenderable(expected: Expectation, seen: Observation) -> Iterator[_Doubt]:
@@ -449,28 +453,17 @@ def _waits_for_sync(seen: Observation) -> bool:
     return arrived and state.sync == "OutOfSync" and not state.busy and not state.tried
 
 
-def _in_init(pod: Pod) -> bool:
-    return re.fullmatch(r"Init:\d+/\d+", pod.reason) is not None
-
-
-def _broken(seen: Observation, pod: Pod, reason: str, message: str | None = None) -> Final:
-    cause = Cause(reason=reason, message=message or pod.message, resource=str(pod))
-    state = seen.state
-    application = Application(
-        name=state.name, outcome="failed", revision=_first(state), health=state.health, cause=cause
-    )
-    return Final(application=application, pod=pod)
-
-
 def _final(
-    seen: Observation, outcome: RolloutOutcome, reason: str, message: str, resource: Resource | None = None
+    seen: Observation, outcome: RolloutOutcome, reason: str, message: str, where: Resource | Pod | None = None
 ) -> Final:
-    cause = Cause(reason=reason, message=message, resource=str(resource) if resource else None)
+    """A bad end and its cause; `where` is what is broken."""
+    cause = Cause(reason=reason, message=message, resource=str(where) if where else None)
     state = seen.state
     return Final(
         application=Application(
             name=state.name, outcome=outcome, revision=_first(state), health=state.health, cause=cause
-        )
+        ),
+        pod=where if isinstance(where, Pod) else None,
     )
 
 

@@ -13,7 +13,7 @@ from typing import Protocol
 from pipeline.core.argocd import Down, Event, Evidence, Grown, Lost, Pod, Seen, State, Tree, Up
 from pipeline.core.deployment import Application, Cause, Image, Rollout, RolloutOutcome
 from pipeline.core.progress import Progress
-from pipeline.core.rollout import Expectation, Final, Observation, Standing, judge, stand, timed_out
+from pipeline.core.rollout import Expectation, Final, Observation, Question, Standing, judge, stand, timed_out
 from pipeline.errors import (
     ApplicationNotFound,
     ArgoCDDenied,
@@ -103,9 +103,8 @@ class _Watch:
     fresh: bool = False
     refreshing: bool = False
     asked_refresh: float
-    asked_window: float = float("-inf")
     asked_sync: float = float("-inf")
-    asked_pods: float = float("-inf")
+    asked: float = float("-inf")
     blocked: str | None = None
     """The rule that forbids a sync."""
     evidence: dict[str, Evidence] = field(default_factory=dict)
@@ -220,10 +219,8 @@ class _Wait:
         watch.doubts = verdict.doubts
         if verdict.look_again is not None:
             watch.look_again = min(watch.look_again, verdict.look_again)
-        if verdict.hanging:
-            self._question(watch, verdict.hanging, now)
-        if verdict.stalled:
-            self._ask_for_window(watch, now)
+        if verdict.questions:
+            self._ask(watch, verdict.questions, now)
 
     def _refresh_again(self, watch: _Watch, feed: Feed, now: float) -> None:
         watch.asked_refresh = now
@@ -271,23 +268,18 @@ class _Wait:
             watch.tree = None
             watch.look_again = now + RETRY_SECONDS
 
-    def _question(self, watch: _Watch, pods: Sequence[Pod], now: float) -> None:
-        """Ask pods that stay in an init container; what they say is judged at the next look."""
-        if now - watch.asked_pods >= ASK_AGAIN_SECONDS:
-            watch.asked_pods = now
-            for pod in pods:
-                watch.evidence[pod.uid] = self._explain(watch.name, pod)
-            watch.look_again = now
+    def _ask(self, watch: _Watch, questions: Sequence[Question], now: float) -> None:
+        """Ask Argo CD what the judgement needs to know; the answers are judged at the next look."""
+        if now >= watch.asked + ASK_AGAIN_SECONDS:
+            watch.asked = watch.look_again = now
+            for question in questions:
+                if isinstance(question, Pod):
+                    watch.evidence[question.uid] = self._explain(watch.name, question)
+                else:
+                    with contextlib.suppress(PipelineError):
+                        watch.blocked = self._argocd.sync_window(watch.name)
         else:
-            watch.look_again = min(watch.look_again, watch.asked_pods + ASK_AGAIN_SECONDS)
-
-    def _ask_for_window(self, watch: _Watch, now: float) -> None:
-        """Ask whether a sync window is why automated sync does not begin; judged at the next look."""
-        if now - watch.asked_window >= ASK_AGAIN_SECONDS:
-            watch.asked_window = now
-            with contextlib.suppress(PipelineError):
-                watch.blocked = self._argocd.sync_window(watch.name)
-        watch.look_again = now if watch.blocked else min(watch.look_again, watch.asked_window + ASK_AGAIN_SECONDS)
+            watch.look_again = min(watch.look_again, watch.asked + ASK_AGAIN_SECONDS)
 
     def _begin_sync(self, watch: _Watch, state: State, now: float) -> bool:
         """Begin the sync that --sync asks for; True while nothing may be judged because of it.

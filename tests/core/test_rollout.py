@@ -357,8 +357,8 @@ def test_a_pod_that_stays_in_an_init_container_is_asked_after_ten_seconds() -> N
     early, late = staying(EXPECTED, INIT, 9.9), staying(EXPECTED, INIT, 10)
     assert isinstance(early, Pending)
     assert isinstance(late, Pending)
-    assert (early.look_again, early.hanging) == (10, ())
-    assert [str(each) for each in late.hanging] == ["Pod/web-new"]
+    assert (early.look_again, early.questions) == (10, ())
+    assert [str(each) for each in late.questions] == ["Pod/web-new"]
 
 
 @pytest.mark.parametrize(
@@ -523,7 +523,7 @@ def test_an_automated_sync_that_does_not_begin_is_looked_into() -> None:
     early, late = staying(EXPECTED, stalled, 2.9), staying(EXPECTED, stalled, 3)
     assert isinstance(early, Pending)
     assert isinstance(late, Pending)
-    assert (early.stalled, late.stalled) == (False, True)
+    assert (early.questions, late.questions) == ((), ("sync window",))
     blocked = observe(application(OURS, "OutOfSync", synced=OLD), blocked="blocked by sync window")
     verdict = judge(EXPECTED, blocked, {}, 0)
     assert (outcome(verdict), reason(verdict)) == ("sync_failed", "SyncWindow")
