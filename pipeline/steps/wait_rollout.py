@@ -12,8 +12,9 @@ from typing import Protocol
 
 from pipeline.core.argocd import Down, Event, Evidence, Grown, Lost, Pod, Seen, State, Tree, Up
 from pipeline.core.deployment import Application, Cause, Image, Rollout, RolloutOutcome
+from pipeline.core.observation import Expectation, Observation, Standing, stand
 from pipeline.core.progress import Progress
-from pipeline.core.rollout import Expectation, Final, Observation, Question, Standing, judge, stand, timed_out
+from pipeline.core.rollout import Final, Question, judge, timed_out, unanswered
 from pipeline.errors import (
     ApplicationNotFound,
     ArgoCDDenied,
@@ -208,7 +209,7 @@ class _Wait:
         if underway and self._inputs.images and watch.state.settled and not watch.tree_is_newest:
             self._look_at_tree(watch, now)  # the tree's stream may lag behind the state's
         seen = self._observe(watch, watch.state)
-        verdict = judge(self._expected, seen, watch.doubts, now)
+        verdict = judge(seen, watch.doubts, now)
         if isinstance(verdict, Final):
             self._end(watch, self._explained(verdict))
             feed.drop(watch.name)
@@ -233,6 +234,7 @@ class _Wait:
 
     def _observe(self, watch: _Watch, state: State) -> Observation:
         return Observation(
+            expected=self._expected,
             state=state,
             tree=watch.tree,
             standing=self._standing(watch),
@@ -325,21 +327,12 @@ class _Wait:
     def _give_up(self, pending: Sequence[_Watch]) -> None:
         """The deadline has passed, or Argo CD has been silent for too long."""
         for watch in pending:
+            seen = self._observe(watch, watch.state or State(name=watch.name))
             if self._down:
                 seconds = self._clock() - self._down_since
-                cause = Cause(reason="Unreachable", message=f"no answer for {seconds:.0f} s: {self._down.why}")
-                state = watch.state or State(name=watch.name)
-                revision = state.revisions[0] if state.revisions else None
-                self._end(
-                    watch,
-                    Application(
-                        name=watch.name, outcome="unreachable", revision=revision, health=state.health, cause=cause
-                    ),
-                )
+                self._end(watch, unanswered(seen, seconds, self._down.why))
             else:
-                seen = self._observe(watch, watch.state) if watch.state else None
-                final = timed_out(self._expected, seen, watch.name, self._inputs.timeout_seconds)
-                self._end(watch, self._explained(final))
+                self._end(watch, self._explained(timed_out(seen, self._inputs.timeout_seconds)))
 
     def _lose(self, watch: _Watch, error: ApplicationNotFound | ArgoCDDenied) -> None:
         outcome: RolloutOutcome = "not_found" if isinstance(error, ApplicationNotFound) else "denied"

@@ -7,7 +7,8 @@ import pytest
 
 from pipeline.core.argocd import parse_state, parse_tree
 from pipeline.core.deployment import Image
-from pipeline.core.rollout import Expectation, Final, Observation, judge
+from pipeline.core.observation import Expectation, Observation
+from pipeline.core.rollout import Final, judge
 
 SHAPES = Path(__file__).parents[3] / "shared" / "lab" / "argocd-shapes"
 pytestmark = pytest.mark.skipif(not SHAPES.is_dir(), reason="../shared/lab/argocd-shapes is not there")
@@ -24,14 +25,15 @@ def verdict_on(name: str, *, tree: str | None = None, image: Image | None = None
         revision=state.revisions[0] if state.revisions else "f" * 40, images=(image,) if image else ()
     )
     seen = Observation(
+        expected=expected,
         state=state,
         tree=parse_tree(shape(tree)) if tree else None,
         standing="ours" if state.revisions else "unknown",
         fresh=True,
     )
-    verdict = judge(expected, seen, {}, 0)
+    verdict = judge(seen, {}, 0)
     if not isinstance(verdict, Final):
-        verdict = judge(expected, seen, verdict.doubts, 60)
+        verdict = judge(seen, verdict.doubts, 60)
     assert isinstance(verdict, Final)
     return verdict
 

@@ -6,17 +6,8 @@ import pytest
 
 from pipeline.core.argocd import Evidence, Tree, parse_state, parse_tree
 from pipeline.core.deployment import Image
-from pipeline.core.rollout import (
-    Expectation,
-    Final,
-    Observation,
-    Pending,
-    Standing,
-    judge,
-    matches,
-    stand,
-    timed_out,
-)
+from pipeline.core.observation import Expectation, Observation, Standing, matches, stand
+from pipeline.core.rollout import Final, Pending, judge, timed_out
 from tests.argocd_shapes import (
     IMAGE,
     LATER,
@@ -53,6 +44,7 @@ def observe(
 ) -> Observation:
     state = parse_state(app)
     return Observation(
+        expected=expected,
         state=state,
         tree=parse_tree(nodes) if nodes else None,
         standing=stand(state.revisions, expected.revision, descends if known else lambda *_: None),
@@ -62,20 +54,20 @@ def observe(
     )
 
 
-def follow(expected: Expectation, seen: Iterable[tuple[float, Observation]]) -> Final | Pending:
+def follow(seen: Iterable[tuple[float, Observation]]) -> Final | Pending:
     """The verdict after observations at their times; the first that is final stands."""
     verdict: Final | Pending = Pending(text="")
     for now, observation in seen:
         assert isinstance(verdict, Pending)
-        verdict = judge(expected, observation, verdict.doubts, now)
+        verdict = judge(observation, verdict.doubts, now)
         if isinstance(verdict, Final):
             return verdict
     return verdict
 
 
-def staying(expected: Expectation, seen: Observation, seconds: float) -> Final | Pending:
+def staying(seen: Observation, seconds: float) -> Final | Pending:
     """The verdict when nothing changes for so long."""
-    return follow(expected, [(0.0, seen), (seconds, seen)])
+    return follow([(0.0, seen), (seconds, seen)])
 
 
 def outcome(verdict: Final | Pending) -> str:
@@ -105,11 +97,11 @@ STEPS: list[tuple[str, Json, Json, bool]] = [
 
 @pytest.mark.parametrize(("app", "nodes", "done"), [step[1:] for step in STEPS], ids=[step[0] for step in STEPS])
 def test_only_the_last_step_of_a_deployment_is_proof(app: Json, nodes: Json, done: bool) -> None:
-    assert outcome(judge(EXPECTED, observe(app, nodes), {}, 0)) == ("deployed" if done else "pending")
+    assert outcome(judge(observe(app, nodes), {}, 0)) == ("deployed" if done else "pending")
 
 
 def test_a_deployment_goes_through_all_steps_to_its_proof() -> None:
-    verdict = follow(EXPECTED, ((0.2 * at, observe(app, nodes)) for at, (_, app, nodes, _) in enumerate(STEPS)))
+    verdict = follow(((0.2 * at, observe(app, nodes)) for at, (_, app, nodes, _) in enumerate(STEPS)))
     assert isinstance(verdict, Final)
     assert verdict.application.revision == OURS
     assert verdict.application.proof == f"1 pod runs {IMAGE}; Synced at aaaaaaa and Healthy"
@@ -118,11 +110,11 @@ def test_a_deployment_goes_through_all_steps_to_its_proof() -> None:
 def test_pods_of_earlier_rollouts_neither_prove_nor_fail() -> None:
     left = pod(OLD_IMAGE, "ImagePullBackOff", owner="old", name="web-old")
     ending = pod(OLD_IMAGE, "Terminating", name="web-ending")
-    assert outcome(judge(EXPECTED, observe(application(), tree(left, ending, pod())), {}, 0)) == "deployed"
+    assert outcome(judge(observe(application(), tree(left, ending, pod())), {}, 0)) == "deployed"
     progressing = observe(application(health="Progressing"), tree(left, ending))
-    assert outcome(staying(EXPECTED, progressing, 300)) == "pending"
+    assert outcome(staying(progressing, 300)) == "pending"
     ours_in_the_old_set = tree(pod(owner="old"))
-    assert "1 pod" not in str(judge(EXPECTED, observe(application(), ours_in_the_old_set), {}, 0))
+    assert "1 pod" not in str(judge(observe(application(), ours_in_the_old_set), {}, 0))
 
 
 @pytest.mark.parametrize(
@@ -137,27 +129,27 @@ def test_pods_of_earlier_rollouts_neither_prove_nor_fail() -> None:
     ids=["zero replicas", "a CronJob's earlier run", "another service's application"],
 )  # fmt: skip
 def test_where_no_pod_is_expected_the_proof_says_so(nodes: Json, words: str) -> None:
-    verdict = judge(EXPECTED, observe(application(), nodes), {}, 0)
+    verdict = judge(observe(application(), nodes), {}, 0)
     assert isinstance(verdict, Final)
     assert verdict.application.outcome == "deployed"
     assert words in (verdict.application.proof or "")
 
 
 def test_a_configuration_change_is_proved_without_pods() -> None:
-    verdict = judge(CONFIGURATION, observe(application(), expected=CONFIGURATION), {}, 0)
+    verdict = judge(observe(application(), expected=CONFIGURATION), {}, 0)
     assert isinstance(verdict, Final)
     assert verdict.application.proof == "no image was named, so pods were not compared; Synced at aaaaaaa and Healthy"
 
 
 def test_a_swallowed_commit_is_proved_by_its_descendant() -> None:
     """The operation's own revision stays old where a commit changes nothing for the application."""
-    assert outcome(judge(EXPECTED, observe(application(LATER, synced=OLD), RUNNING), {}, 0)) == "deployed"
+    assert outcome(judge(observe(application(LATER, synced=OLD), RUNNING), {}, 0)) == "deployed"
 
 
 @pytest.mark.parametrize("revisions", [[OTHER, OURS], [OURS, "1.2.3"], [LATER, "1.2.3"]])
 def test_one_source_of_several_carries_our_commit(revisions: list[str]) -> None:
     app = application("", status={"sync": {"status": "Synced", "revisions": revisions}})
-    verdict = judge(EXPECTED, observe(app, RUNNING), {}, 0)
+    verdict = judge(observe(app, RUNNING), {}, 0)
     assert isinstance(verdict, Final)
     assert verdict.application.revision == (OURS if OURS in revisions else revisions[0])
 
@@ -206,26 +198,26 @@ def test_what_history_cannot_tell_is_unknown_not_rewritten() -> None:
 
 
 def test_without_history_our_image_is_the_proof_and_the_proof_says_so() -> None:
-    verdict = judge(EXPECTED, observe(application(LATER), RUNNING, known=False), {}, 0)
+    verdict = judge(observe(application(LATER), RUNNING, known=False), {}, 0)
     assert isinstance(verdict, Final)
     assert "whether bbbbbbb contains our commit could not be told" in (verdict.application.proof or "")
     for nodes in (tree(), tree(pod(OLD_IMAGE))):
-        assert outcome(staying(EXPECTED, observe(application(OLD), nodes, known=False), 300)) == "pending"
+        assert outcome(staying(observe(application(OLD), nodes, known=False), 300)) == "pending"
     not_refreshed = observe(application(LATER), RUNNING, known=False, fresh=False)
-    assert outcome(judge(EXPECTED, not_refreshed, {}, 0)) == "pending"
+    assert outcome(judge(not_refreshed, {}, 0)) == "pending"
 
 
 def test_images_alone_are_waited_for_without_a_revision() -> None:
     expected = Expectation(revision=None, images=(FLASK,))
-    verdict = judge(expected, observe(application(LATER), RUNNING, expected=expected), {}, 0)
+    verdict = judge(observe(application(LATER), RUNNING, expected=expected), {}, 0)
     assert isinstance(verdict, Final)
     assert verdict.application.proof == f"1 pod runs {IMAGE}; Synced at bbbbbbb and Healthy"
 
 
 def test_a_branch_rewritten_without_our_commit_fails_but_an_old_revision_waits() -> None:
-    verdict = judge(EXPECTED, observe(application(OTHER), tree(pod(OLD_IMAGE))), {}, 0)
+    verdict = judge(observe(application(OTHER), tree(pod(OLD_IMAGE))), {}, 0)
     assert (outcome(verdict), reason(verdict)) == ("failed", "BranchRewritten")
-    assert outcome(staying(EXPECTED, observe(application(OLD), tree(pod(OLD_IMAGE))), 300)) == "pending"
+    assert outcome(staying(observe(application(OLD), tree(pod(OLD_IMAGE))), 300)) == "pending"
 
 
 APPLIED = [{"kind": "Deployment", "name": "web", "status": "Synced", "images": [NEW_IMAGE]}]
@@ -243,14 +235,14 @@ APPLIED = [{"kind": "Deployment", "name": "web", "status": "Synced", "images": [
     ids=["by the manifests, at once", "by the pods", "not synced yet", "the tree is of before", "same image"],
 )  # fmt: skip
 def test_a_later_commit_supersedes_when_it_runs_another_image(app: Json, nodes: Json, expected: str) -> None:
-    assert outcome(judge(EXPECTED, observe(app, nodes), {}, 0)) == expected
+    assert outcome(judge(observe(app, nodes), {}, 0)) == expected
 
 
 def test_of_two_images_one_may_be_moved_on_and_the_other_be_ours() -> None:
     node = Image(name="node", repository="registry.oud.kr/openegnode", tag=TAG)
     expected = Expectation(revision=OURS, images=(FLASK, node))
     nodes = tree(pod(NEW_IMAGE), pod(node.reference, name="node-1", owner="node"))
-    verdict = judge(expected, observe(application(LATER), nodes), {}, 0)
+    verdict = judge(observe(application(LATER), nodes, expected=expected), {}, 0)
     assert isinstance(verdict, Final)
     assert verdict.application.outcome == "deployed"
     assert "openegflask was moved on" in (verdict.application.proof or "")
@@ -278,10 +270,10 @@ def test_of_two_images_one_may_be_moved_on_and_the_other_be_ours() -> None:
 def test_a_broken_pod_fails_the_rollout_after_its_grace(pod_reason: str, seconds: float) -> None:
     broken = observe(application(health="Progressing"), tree(pod(reason=pod_reason, message="why")))
     if seconds:
-        early = staying(EXPECTED, broken, seconds - 0.1)
+        early = staying(broken, seconds - 0.1)
         assert isinstance(early, Pending)
         assert early.look_again == seconds
-    verdict = staying(EXPECTED, broken, seconds)
+    verdict = staying(broken, seconds)
     assert isinstance(verdict, Final)
     assert verdict.application.cause is not None
     cause = verdict.application.cause
@@ -297,19 +289,19 @@ def test_a_broken_pod_fails_the_rollout_after_its_grace(pod_reason: str, seconds
 @pytest.mark.parametrize("pod_reason", ["Pending", "ContainerCreating", "PodInitializing", "Init:0/2", "Evicted"])
 def test_a_slow_pod_is_not_a_broken_one(pod_reason: str) -> None:
     slow = observe(application(health="Progressing"), tree(pod(reason=pod_reason)))
-    assert outcome(staying(EXPECTED, slow, 599)) == "pending"
+    assert outcome(staying(slow, 599)) == "pending"
 
 
 def test_the_grace_time_is_the_users_to_choose() -> None:
     patient = Expectation(revision=OURS, images=(FLASK,), grace_seconds=60)
-    crash = observe(application(health="Progressing"), tree(pod(reason="CrashLoopBackOff")))
-    assert outcome(staying(patient, crash, 59)) == "pending"
-    assert outcome(staying(patient, crash, 60)) == "failed"
+    crash = observe(application(health="Progressing"), tree(pod(reason="CrashLoopBackOff")), expected=patient)
+    assert outcome(staying(crash, 59)) == "pending"
+    assert outcome(staying(crash, 60)) == "failed"
 
 
 def test_a_crash_that_recovers_within_the_grace_is_deployed() -> None:
     crash = observe(application(health="Progressing"), tree(pod(reason="CrashLoopBackOff")))
-    assert outcome(follow(EXPECTED, [(0, crash), (1.9, crash), (2.1, observe(application(), RUNNING))])) == "deployed"
+    assert outcome(follow([(0, crash), (1.9, crash), (2.1, observe(application(), RUNNING))])) == "deployed"
 
 
 def test_a_crashing_pod_that_runs_between_its_crashes_is_still_broken() -> None:
@@ -318,9 +310,9 @@ def test_a_crashing_pod_that_runs_between_its_crashes_is_still_broken() -> None:
     between = pod()
     between["health"] = {"status": "Degraded"}
     seen = [(0.0, crash), (1.0, observe(progressing, tree(between))), (1.5, crash), (2.0, crash)]
-    assert outcome(follow(EXPECTED, seen)) == "failed"
+    assert outcome(follow(seen)) == "failed"
     healthy_meanwhile = [(0.0, crash), (1.0, observe(progressing, RUNNING)), (1.5, crash), (2.0, crash)]
-    assert outcome(follow(EXPECTED, healthy_meanwhile)) == "pending"
+    assert outcome(follow(healthy_meanwhile)) == "pending"
 
 
 @pytest.mark.parametrize(
@@ -333,17 +325,30 @@ def test_a_crashing_pod_that_runs_between_its_crashes_is_still_broken() -> None:
             application(OURS, "OutOfSync", phase="Running"),
             tree(pod(reason="CrashLoopBackOff", created="2026-11-23T15:00:00Z")),
         ),
+        (
+            application(health="Progressing"),
+            tree(pod("operator/db:1", "CrashLoopBackOff", created="2026-11-23T15:00:00Z"), pod(reason="Pending")),
+        ),
     ],
-    ids=["before our commit", "not applied yet", "the tree lags behind", "the sync is about to mend it"],
+    ids=["before our commit", "not applied", "the tree lags behind", "the sync is to mend it", "not ours at all"],
 )
 def test_a_pod_that_was_broken_before_is_not_our_failure(app: Json, nodes: Json) -> None:
-    assert outcome(staying(EXPECTED, observe(app, nodes), 20)) == "pending"
+    assert outcome(staying(observe(app, nodes), 20)) == "pending"
 
 
 def test_a_pod_that_breaks_while_a_sync_waits_for_it_fails_at_once() -> None:
     """Sync waves and hooks hold the sync until their pods are healthy."""
     running = observe(application(OURS, "OutOfSync", phase="Running"), tree(pod(reason="ImagePullBackOff")))
-    assert outcome(staying(EXPECTED, running, 2)) == "failed"
+    assert outcome(staying(running, 2)) == "failed"
+
+
+@pytest.mark.parametrize(
+    ("pod_reason", "expected"), [("Error", "pending"), ("CrashLoopBackOff", "pending"), ("ImagePullBackOff", "failed")]
+)
+def test_a_job_may_try_again_unless_its_image_is_not_there(pod_reason: str, expected: str) -> None:
+    hook = pod("x/migrate:v1", pod_reason, name="migrate-1", owner="migrate", owner_kind="Job")
+    running = observe(application(OURS, "OutOfSync", phase="Running"), tree(hook))
+    assert outcome(staying(running, 60)) == expected
 
 
 INIT = observe(application(health="Progressing"), tree(pod(reason="Init:0/1")))
@@ -354,7 +359,7 @@ def in_init(evidence: Evidence) -> Observation:
 
 
 def test_a_pod_that_stays_in_an_init_container_is_asked_after_ten_seconds() -> None:
-    early, late = staying(EXPECTED, INIT, 9.9), staying(EXPECTED, INIT, 10)
+    early, late = staying(INIT, 9.9), staying(INIT, 10)
     assert isinstance(early, Pending)
     assert isinstance(late, Pending)
     assert (early.look_again, early.questions) == (10, ())
@@ -373,13 +378,13 @@ def test_a_pod_that_stays_in_an_init_container_is_asked_after_ten_seconds() -> N
 )
 def test_a_vault_agent_that_never_ends_fails_the_rollout(evidence: Evidence, seconds: float | None) -> None:
     if seconds is None:
-        assert outcome(staying(EXPECTED, in_init(evidence), 599)) == "pending"
+        assert outcome(staying(in_init(evidence), 599)) == "pending"
     else:
-        verdict = staying(EXPECTED, in_init(evidence), seconds)
+        verdict = staying(in_init(evidence), seconds)
         assert isinstance(verdict, Final)
         assert verdict.application.cause is not None
         assert verdict.application.cause.message == "vault-agent-init does not end"
-        assert seconds == 0 or outcome(staying(EXPECTED, in_init(evidence), seconds - 1)) == "pending"
+        assert seconds == 0 or outcome(staying(in_init(evidence), seconds - 1)) == "pending"
 
 
 def test_a_failed_sync_names_the_resource_and_the_servers_message() -> None:
@@ -387,7 +392,7 @@ def test_a_failed_sync_names_the_resource_and_the_servers_message() -> None:
         {"kind": "Service", "name": "web", "status": "Synced", "message": "service/web unchanged"},
         {"kind": "Deployment", "name": "web", "status": "SyncFailed", "message": "field is immutable"},
     ]
-    verdict = judge(EXPECTED, observe(application(OURS, "OutOfSync", phase="Failed", results=results)), {}, 0)
+    verdict = judge(observe(application(OURS, "OutOfSync", phase="Failed", results=results)), {}, 0)
     assert isinstance(verdict, Final)
     cause = verdict.application.cause
     assert cause is not None
@@ -399,7 +404,7 @@ def test_a_failed_hook_is_explained_by_its_pod() -> None:
         {"kind": "Job", "name": "migrate", "hookType": "PreSync", "hookPhase": "Failed", "message": "backoff limit"}
     ]
     nodes = tree(pod("x/migrate:v1", "Error", name="migrate-1", owner="migrate", owner_kind="Job"))
-    verdict = judge(EXPECTED, observe(application(OURS, "OutOfSync", phase="Failed", results=results), nodes), {}, 0)
+    verdict = judge(observe(application(OURS, "OutOfSync", phase="Failed", results=results), nodes), {}, 0)
     assert isinstance(verdict, Final)
     assert (outcome(verdict), str(verdict.pod)) == ("sync_failed", "Pod/migrate-1")
 
@@ -413,12 +418,22 @@ def test_a_failed_hook_is_explained_by_its_pod() -> None:
         (application(OURS, "OutOfSync", phase="Failed", operation={"sync": {}}), "pending"),
         (application(OURS, "OutOfSync", phase="Error", message="boom"), "sync_failed"),
         (application(LATER, "OutOfSync", phase="Failed"), "sync_failed"),
+        (application(LATER, "OutOfSync", phase="Failed", synced=OURS), "pending"),
         (application(OURS, phase="Failed"), "sync_failed"),
     ],
-    ids=["retrying", "of the old", "before ours", "asked for anew", "error", "of a later one", "a PostSync hook"],
+    ids=[
+        "retrying",
+        "of the old",
+        "before ours",
+        "asked for anew",
+        "error",
+        "of a later one",
+        "ours, and a later one comes",
+        "a PostSync hook",
+    ],
 )
 def test_only_a_sync_of_our_commit_that_ended_fails(app: Json, expected: str) -> None:
-    assert outcome(judge(EXPECTED, observe(app, RUNNING), {}, 0)) == expected
+    assert outcome(judge(observe(app, RUNNING), {}, 0)) == expected
 
 
 def broken_render(message: str) -> Json:
@@ -436,8 +451,8 @@ def broken_render(message: str) -> Json:
 )
 def test_a_comparison_error_fails_although_health_is_healthy(message: str, seconds: float) -> None:
     seen = observe(broken_render(message))
-    assert outcome(staying(EXPECTED, seen, seconds - 0.1)) == "pending"
-    verdict = staying(EXPECTED, seen, seconds)
+    assert outcome(staying(seen, seconds - 0.1)) == "pending"
+    verdict = staying(seen, seconds)
     assert (outcome(verdict), reason(verdict)) == ("sync_failed", "ComparisonError")
 
 
@@ -445,7 +460,7 @@ def test_a_comparison_error_of_before_our_commit_is_forgotten() -> None:
     stale = broken_render("app path does not exist")
     stale["metadata"]["annotations"] = {"argocd.argoproj.io/refresh": "normal"}
     seen = [(0.0, observe(stale, fresh=False)), (9.0, observe(stale)), (9.5, observe(application(), RUNNING))]
-    assert outcome(follow(EXPECTED, seen)) == "deployed"
+    assert outcome(follow(seen)) == "deployed"
 
 
 def test_degraded_fails_after_the_grace_and_names_the_resource() -> None:
@@ -461,8 +476,8 @@ def test_degraded_fails_after_the_grace_and_names_the_resource() -> None:
     seen = observe(
         application(health="Degraded", status={"resources": resources}), tree(pod(reason="ContainerCreating"))
     )
-    assert outcome(staying(EXPECTED, seen, 29)) == "pending"
-    verdict = staying(EXPECTED, seen, 30)
+    assert outcome(staying(seen, 29)) == "pending"
+    verdict = staying(seen, 30)
     assert isinstance(verdict, Final)
     cause = verdict.application.cause
     assert cause is not None
@@ -473,15 +488,13 @@ def test_degraded_fails_after_the_grace_and_names_the_resource() -> None:
 
 def test_degraded_that_recovers_within_the_grace_is_deployed() -> None:
     degraded = observe(application(health="Degraded"), tree(pod(reason="ContainerCreating")))
-    assert (
-        outcome(follow(EXPECTED, [(0, degraded), (29, degraded), (30, observe(application(), RUNNING))])) == "deployed"
-    )
+    assert outcome(follow([(0, degraded), (29, degraded), (30, observe(application(), RUNNING))])) == "deployed"
 
 
 def test_pods_that_may_not_be_made_are_told_by_their_replica_set() -> None:
     """Resource health may be missing in the Application; a quota shows on the newest ReplicaSet alone."""
     denied = replica_set("newest", 3, health={"status": "Degraded", "message": "exceeded quota: q"})
-    verdict = staying(EXPECTED, observe(application(health="Progressing"), tree(denied)), 30)
+    verdict = staying(observe(application(health="Progressing"), tree(denied)), 30)
     assert isinstance(verdict, Final)
     assert verdict.application.cause is not None
     assert (verdict.application.cause.resource, verdict.application.cause.message) == (
@@ -493,15 +506,15 @@ def test_pods_that_may_not_be_made_are_told_by_their_replica_set() -> None:
 def test_a_pause_is_suspended_after_the_grace_since_a_timed_one_ends() -> None:
     resources = [{"kind": "Rollout", "name": "web", "health": {"status": "Suspended", "message": "Rollout is paused"}}]
     paused = observe(application(health="Suspended", status={"resources": resources}), RUNNING)
-    assert outcome(staying(EXPECTED, paused, 29)) == "pending"
-    verdict = staying(EXPECTED, paused, 30)
+    assert outcome(staying(paused, 29)) == "pending"
+    verdict = staying(paused, 30)
     assert isinstance(verdict, Final)
     assert verdict.application.cause is not None
     assert (outcome(verdict), verdict.application.cause.message) == ("suspended", "Rollout is paused")
 
 
 def test_an_image_that_no_manifest_uses_is_named() -> None:
-    verdict = staying(EXPECTED, observe(application(), tree(pod(OLD_IMAGE))), 30)
+    verdict = staying(observe(application(), tree(pod(OLD_IMAGE))), 30)
     assert isinstance(verdict, Final)
     assert verdict.application.cause is not None
     assert reason(verdict) == "ImageNotUsed"
@@ -513,19 +526,19 @@ def test_an_image_that_no_manifest_uses_is_named() -> None:
 
 def test_without_automated_sync_the_wait_ends_soon_and_says_so() -> None:
     manual = observe(application(OURS, "OutOfSync", synced=OLD, automated=False))
-    assert outcome(staying(EXPECTED, manual, 2.9)) == "pending"
-    verdict = staying(EXPECTED, manual, 3)
+    assert outcome(staying(manual, 2.9)) == "pending"
+    verdict = staying(manual, 3)
     assert (outcome(verdict), reason(verdict)) == ("suspended", "ManualSync")
 
 
 def test_an_automated_sync_that_does_not_begin_is_looked_into() -> None:
     stalled = observe(application(OURS, "OutOfSync", synced=OLD))
-    early, late = staying(EXPECTED, stalled, 2.9), staying(EXPECTED, stalled, 3)
+    early, late = staying(stalled, 2.9), staying(stalled, 3)
     assert isinstance(early, Pending)
     assert isinstance(late, Pending)
     assert (early.questions, late.questions) == ((), ("sync window",))
     blocked = observe(application(OURS, "OutOfSync", synced=OLD), blocked="blocked by sync window")
-    verdict = judge(EXPECTED, blocked, {}, 0)
+    verdict = judge(blocked, {}, 0)
     assert (outcome(verdict), reason(verdict)) == ("sync_failed", "SyncWindow")
 
 
@@ -535,7 +548,6 @@ DIFFERING = {"resources": [{"kind": "Job", "name": "x", "status": "OutOfSync"}]}
 @pytest.mark.parametrize(
     ("seen", "words"),
     [
-        (None, "Argo CD has not shown the application"),
         (observe(application(OLD), fresh=False), "did not answer the refresh"),
         (observe(application(OLD)), "follows main of https://git.example/acme/deploy.git"),
         (observe(application(LATER), known=False), "give the GitOps repository (--gitops)"),
@@ -544,8 +556,8 @@ DIFFERING = {"resources": [{"kind": "Job", "name": "x", "status": "OutOfSync"}]}
         (observe(application(health="Progressing"), tree(pod(reason="Pending"))), "Pod/web-new: Pending"),
     ],
 )  # fmt: skip
-def test_running_out_of_time_says_what_was_waited_for(seen: Observation | None, words: str) -> None:
-    final = timed_out(EXPECTED, seen, "demo", 600)
+def test_running_out_of_time_says_what_was_waited_for(seen: Observation, words: str) -> None:
+    final = timed_out(seen, 600)
     assert final.application.outcome == "timed_out"
     assert final.application.cause is not None
     assert final.application.cause.message.startswith("after 600 s: ")
@@ -554,7 +566,7 @@ def test_running_out_of_time_says_what_was_waited_for(seen: Observation | None, 
 
 def test_what_goes_on_is_told_in_a_few_words() -> None:
     seen = observe(application(health="Progressing"), tree(pod(), pod(reason="ContainerCreating", name="web-2")))
-    verdict = judge(EXPECTED, seen, {}, 0)
+    verdict = judge(seen, {}, 0)
     assert isinstance(verdict, Pending)
     assert verdict.text == "Progressing · Synced at aaaaaaa · 1/2 pods on 1111111 · Pod/web-2: ContainerCreating"
 
