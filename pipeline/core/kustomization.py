@@ -133,8 +133,11 @@ def _read_for(edits: Sequence[ImageEdit], file: str, text: str) -> tuple[Tree, f
     names = frozenset(edit.name for edit in edits)
     tree = _parse(file, text, _pieces(text, names))
     while True:
-        # An entry with a `newName` can hand its image on to the entry of that name.
-        names |= {item.text("newName") or "" for item in image_items(tree) if item.text("name") in names} - {""}
+        # An entry with a `newName` can hand its image on to the entry of that name; the last entry is the pattern of a
+        # new one, after which it is no longer the last.
+        items = image_items(tree)
+        names |= {item.text("newName") or "" for item in items if item.text("name") in names}
+        names = (names | {item.text("name") or "" for item in items[-1:]}) - {""}
         pieces = _pieces(text, names)
         if pieces == tree.pieces:
             return tree, names
@@ -259,12 +262,10 @@ def _proved(
 
 
 def _changed_lines(after: Tree, target: _Target | None, name: str) -> Iterator[ChangedLine]:
+    """The lines of the new text that say something new about the image."""
     found = tag_setter(image_items(after), name)
-    if found is None:
-        return
-    for field, (_, node) in found[0].fields.items():
-        new = found[0].text(field)
-        if field == "name" or new is None or (target and target.item.says(field, new)):
-            continue
-        old = target.item.text(field) if target else None
-        yield ChangedLine(file=after.file, line=after.line(node), name=name, old=old, new=new)
+    wanted = target.fields.keys() if target else {"newName", "newTag"}
+    for field, (_, node) in found[0].fields.items() if found else ():
+        if field in wanted and not (target and target.item.says(field, node.value)):
+            old = target.item.text(field) if target else None
+            yield ChangedLine(file=after.file, line=after.line(node), name=name, old=old, new=node.value)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from pipeline.core.deployment import ChangedLine
 from pipeline.core.kustomization import Entry, ImageEdit, entry_not_found, read_entries, set_images
+from pipeline.core.manifests import Read, unmatched
 from pipeline.errors import UsageError
 
 
@@ -27,14 +28,17 @@ class TagEdit:
     warnings: tuple[str, ...] = ()
 
 
-def edit_tag(files: Mapping[str, bytes], inputs: Inputs) -> TagEdit:
+def edit_tag(files: Mapping[str, bytes], inputs: Inputs, read: Read | None = None) -> TagEdit:
     """Set every image in each of the files that has an entry for it.
+
+    Where `read` gives the repository's other files, an image that no manifest names is warned about.
 
     Raises what `set_images` raises; EntryNotFound for an image that is in none of the files.
     """
     edited: dict[str, bytes] = {}
     changed: list[ChangedLine] = []
     previous: dict[str, Entry] = {}
+    warnings: list[str] = []
     for file, images in _placed(files, inputs).items():
         result = set_images(files[file], images, file=file, create=inputs.create)
         changed += result.changed
@@ -43,7 +47,9 @@ def edit_tag(files: Mapping[str, bytes], inputs: Inputs) -> TagEdit:
                 previous.setdefault(image.name, entry)
         if result.changed:
             edited[file] = result.data
-    return TagEdit(edited, tuple(changed), previous)
+        if read is not None:
+            warnings += unmatched(file, [image.name for image in images], read)
+    return TagEdit(edited, tuple(changed), previous, tuple(warnings))
 
 
 def _placed(files: Mapping[str, bytes], inputs: Inputs) -> dict[str, list[ImageEdit]]:
