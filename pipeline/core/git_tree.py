@@ -59,8 +59,10 @@ def dump(entries: Mapping[str, Entry]) -> bytes:
 def find(root: str, path: str, read: ReadObject) -> Found | None:
     """Follow `path` from the tree `root`; None when it leads nowhere (or into a submodule).
 
-    Raises PathOutsideRepository when `..` or a symbolic link leads out of the repository.
+    Raises PathOutsideRepository when it is absolute, or `..` or a symbolic link leads out of the repository.
     """
+    if path.startswith("/"):
+        raise PathOutsideRepository(f"{path!r} is not relative to the repository's root")
     trees, names, links = [root], [""], 0
     todo = path.split("/")
     while todo:

@@ -68,7 +68,7 @@ def _settled(head_now: Callable[[], str | None], name: str, commit: str, refusal
 
     asking = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(Unreachable),
-        wait=tenacity.wait_exponential_jitter(initial=0.3, max=5),
+        wait=tenacity.wait_exponential_jitter(multiplier=0.3, max=5),
         stop=tenacity.stop_after_attempt(_TRIES_TO_SETTLE),
     )
     try:

@@ -24,7 +24,6 @@ from pipeline.errors import (
     KustomizationUnusable,
     OrderUnknown,
     OverlayNotFound,
-    PathOutsideRepository,
     PipelineError,
     Unreachable,
 )
@@ -228,9 +227,16 @@ def make_plan(head: Head, inputs: Inputs, ancestry: "_Ancestry") -> Plan:
             create=inputs.create,
         ),
     )
+    if not edit.files:
+        return Plan(
+            outcome="unchanged",
+            images=tuple(wanted),
+            superseded=tuple(superseded),
+            warnings=(*warnings, *edit.warnings),
+        )
     changed_names = {line.name for line in edit.changed}
     return Plan(
-        outcome="planned" if edit.files else "unchanged",
+        outcome="planned",
         before={path: files[path] for path in edit.files},
         after=edit.files,
         changed=edit.changed,
@@ -302,14 +308,11 @@ def _complete(
         return head
     reading = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(Unreachable),
-        wait=tenacity.wait_exponential_jitter(initial=0.5),
+        wait=tenacity.wait_exponential_jitter(multiplier=0.5),
         stop=tenacity.stop_after_attempt(_UNREACHABLE_TRIES),
         reraise=True,
         sleep=sleep,
     )
-    for overlay in overlays:
-        if overlay.startswith("/"):
-            raise PathOutsideRepository(f"{overlay!r} is not a path in the repository")
     now: Head = reading(repository.read, sorted({path for overlay in overlays for path in _candidates(overlay)}))
     for overlay in overlays:
         if not _candidates(overlay) & now.paths.keys():
