@@ -57,7 +57,6 @@ class ArgoCD:
     def __init__(self, url: str, token: Secret, front: Front, project: str | None) -> None:
         self.url = url
         self._token = token
-        self._front = front
         self._project = project
         self._pool = pool(url, front, connections=CONNECTIONS)
 
@@ -156,7 +155,7 @@ class ArgoCD:
         response = self._request("GET", path, fields=fields)
         if response.status != 200:
             self._check(response, application)
-        entries = [_json(line).get("result") or {} for line in response.data.splitlines() if line.strip()]
+        entries = [(_json(line) or {}).get("result") or {} for line in response.data.splitlines() if line.strip()]
         contents = [str(entry.get("content") or "").rstrip() for entry in entries if not entry.get("last")]
         return tuple(line for line in contents if line and not _KUBELET.match(line))[-LOG_LINES:]
 
@@ -194,19 +193,18 @@ class ArgoCD:
         seconds: float = 10.0,
         stream: bool = False,
     ) -> urllib3.BaseHTTPResponse:
-        headers = {"Accept": "application/json", **self._front.headers}
+        headers = {**self._pool.headers, "Accept": "application/json"}
         if any(name.lower() == "authorization" for name in headers):  # the front's own; Argo CD takes a cookie too
             headers["Cookie"] = f"argocd.token={self._token.reveal().strip()}"
         else:
             headers["Authorization"] = f"Bearer {self._token.reveal().strip()}"
+        query = {**(fields or {}), **({"project": self._project} if self._project else {})}
         with reaching(f"Argo CD at {self.url}"):
             return self._pool.request(
                 method,
                 self.url + path,
-                fields={**(fields or {}), **({"project": self._project} if self._project else {})}
-                if method == "GET"
-                else None,
-                json=body if method == "POST" else None,
+                fields=query if method == "GET" else None,
+                json=body,
                 headers=headers,
                 timeout=urllib3.Timeout(connect=10.0, read=seconds),
                 preload_content=not stream,
@@ -216,24 +214,24 @@ class ArgoCD:
         """The answer's JSON, or the error that its status means."""
         where = f"Argo CD at {self.url}"
         body = _json(response.data)
-        if response.status == 200 and body:
+        if response.status == 200 and body is not None:
             return body
         message = _message(response)
         if response.status == 401:
             raise ArgoCDDenied(f"{where} does not accept the token: {message}")
-        if response.status == 403 and body:
+        if response.status == 403 and body is not None:
             if message != "permission denied":
                 raise ArgoCDDenied(f"{application}: {where} says: {message}")
             project = f"it is not in the project {self._project!r}" if self._project else "it does not exist"
             raise ArgoCDDenied(
                 f"{application}: {where} says 'permission denied': {project}, or this account may not see it"
             )
-        if response.status == 404 and body.get("code") == 5:
+        if response.status == 404 and body is not None and body.get("code") == 5:
             project = f" in the project {self._project!r}" if self._project else ""
             raise ApplicationNotFound(f"{application}: {where} has no such application{project}")
         if 300 <= response.status < 400:
             raise Unreachable(
-                f"{where} redirects to {response.headers.get('Location')}",
+                f"{where} redirects to {response.headers.get('Location', '?').partition('?')[0]}",
                 remedy="Give the address it redirects to, or the header that a front's login asks for.",
             )
         if response.status in {200, 404}:
@@ -261,7 +259,7 @@ class Stream:
                 while data := self._response.read1(1 << 16):
                     *lines, rest = (rest + data).split(b"\n")
                     for line in filter(None, lines):
-                        result = _json(line).get("result")
+                        result = (_json(line) or {}).get("result")
                         if not isinstance(result, dict):
                             raise Unreachable(f"{self._what}: {line[:200].decode(errors='replace')}")
                         yield result
@@ -278,18 +276,18 @@ class Stream:
             self._response.shutdown()
 
 
-def _json(data: bytes) -> dict[str, Any]:
-    """A JSON object; empty for anything else, such as a front's login page."""
+def _json(data: bytes) -> dict[str, Any] | None:
+    """A JSON object; None for anything else, such as a front's login page."""
     try:
         value = json.loads(data)
     except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def _message(response: urllib3.BaseHTTPResponse) -> str:
     """The message of an error: `message` at the top, or inside `error` for streams, or the plain text."""
-    body = _json(response.data)
+    body = _json(response.data) or {}
     inner = body.get("error")
     message = body.get("message") or (inner.get("message") if isinstance(inner, dict) else inner)
     return str(message or response.data[:200].decode(errors="replace").strip() or response.reason)

@@ -167,7 +167,7 @@ class _Wait:
                 touched = self._take(feed.next(max(0.0, wake - now)))
                 now = self._clock()
                 for watch in pending:
-                    if watch is touched or now >= self._wake(watch):
+                    if watch.final is None and (watch is touched or now >= self._wake(watch)):
                         self._step(watch, feed, now)
         return Rollout(applications=tuple(watch.final for watch in self._watches.values() if watch.final))
 

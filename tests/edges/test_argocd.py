@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.core.argocd import Pod
+from pipeline.core.argocd import Pod, Tree
 from pipeline.core.secret import Secret
 from pipeline.edges.argocd import ArgoCD, connect
-from pipeline.edges.http import Front
+from pipeline.edges.http import USER_AGENT, Front
 from pipeline.errors import ApplicationNotFound, ArgoCDDenied, PipelineError, Unreachable, UsageError
 from tests.argocd_shapes import OURS, application, pod, tree
 from tests.edges.scripted_server import Exchange, Scripted, scripted
@@ -45,6 +45,11 @@ def test_an_application_and_its_tree_are_read(server: Scripted) -> None:
     assert argocd.get("demo").revisions == (OURS,)
     assert [str(each) for each in argocd.tree("demo").pods] == ["Pod/web-new"]
     assert server.requests[0].headers["Authorization"] == "Bearer marked-token"
+
+
+def test_an_application_without_resources_has_an_empty_tree(server: Scripted) -> None:
+    server.routes[f"{DEMO}/resource-tree"] = answering(200, {})
+    assert client(server).tree("demo") == Tree()
 
 
 def test_a_refresh_and_the_project_travel_in_the_query(server: Scripted) -> None:
@@ -113,7 +118,8 @@ def test_extra_headers_and_a_root_path_reach_the_front(server: Scripted) -> None
     front = Front(headers={"CF-Access-Client-Id": "abc"})
     argocd = connect(f"{server.url}/tools/", TOKEN, front, root_path="/argo")
     assert argocd.get("demo").name == "demo"
-    assert server.requests[0].headers["CF-Access-Client-Id"] == "abc"
+    headers = server.requests[0].headers
+    assert (headers["CF-Access-Client-Id"], headers["User-Agent"]) == ("abc", USER_AGENT)
 
 
 def test_where_the_front_takes_the_authorization_header_the_token_is_a_cookie(server: Scripted) -> None:

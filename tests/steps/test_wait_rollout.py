@@ -344,6 +344,12 @@ def test_each_application_has_its_own_outcome() -> None:
     }
 
 
+def test_an_application_that_is_deleted_meanwhile_stays_lost() -> None:
+    deleted = Lost("demo", ApplicationNotFound("demo: the application was deleted meanwhile"))
+    story = Story([(0.0, seen(health="Progressing")), (20.0, deleted)], tree_now=tree(pod()))
+    assert (only(run(story)).outcome, story.now) == ("not_found", 20.0)
+
+
 # --sync
 
 
