@@ -19,8 +19,11 @@ from pipeline.errors import Bug, PipelineError, UsageError
 _ClickError: type[Exception] = typer.BadParameter.mro()[2]
 
 
-class Terminated(BaseException):
-    """SIGTERM, raised in the main thread so that `finally` clauses run and nothing is left half done."""
+class Signalled(BaseException):
+    """A signal, raised in the main thread so that `finally` clauses run and nothing is left half done.
+
+    For SIGINT too: Typer would make an exit code of its own of a KeyboardInterrupt.
+    """
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -38,10 +41,8 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
             remedy = f"Run `{context.command_path} --help`." if context else UsageError.remedy
             message = error.format_message() if hasattr(error, "format_message") else str(error)
             report.fail(UsageError(message, remedy=remedy))
-        except KeyboardInterrupt:
-            report.interrupted(130)
-        except Terminated:
-            report.interrupted(143)
+        except Signalled as interrupt:
+            report.interrupted(128 + interrupt.args[0])
         except Exception as error:  # noqa: BLE001 -- what nobody foresaw is a bug of ours, and shown as one
             traceback.print_exc()
             report.fail(Bug(f"{type(error).__name__}: {error}"))
@@ -52,13 +53,15 @@ def _name() -> str:
     return "openeg-deploy" if sys.argv[0].endswith("openeg-deploy") else "python -m pipeline"
 
 
-def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise Terminated
+def _raise(number: int, _frame: FrameType | None) -> NoReturn:
+    raise Signalled(number)
 
 
 def entry() -> None:
     """The console script."""
-    signal.signal(signal.SIGTERM, _terminate)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and a shell's background jobs ask for
+            signal.signal(number, _raise)
     sys.exit(main(sys.argv[1:], os.environ))
 
 

@@ -59,7 +59,7 @@ def demo(_run: Run) -> None:
         _must(RolloutFailed.exit_code, _deploy(app, environ, "--service", "flask", "--on-failure", "rollback"))
 
         _chapter(3, "Two deployments race: the newer commit wins, whichever comes first")
-        _race(app, environ, Path(scratch))
+        _race(app, sandbox, environ, Path(scratch))
 
         _chapter(4, "What git says of it")
         gitops.git("pull", "--quiet", "--ff-only", "origin", "main")
@@ -117,12 +117,17 @@ def _deploy(app: "Repository", environ: Mapping[str, str], *flags: str) -> int:
     """Run `deploy` as a user would; its output goes where ours does."""
     print(f"$ python -m pipeline deploy {' '.join(flags)}".rstrip(), flush=True)
     command = (sys.executable, "-m", "pipeline", "deploy", *flags)
-    return subprocess.run(command, cwd=app.path, env=dict(environ), check=False).returncode
+    done = subprocess.run(command, cwd=app.path, env=dict(environ), stderr=subprocess.STDOUT, check=False)
+    return done.returncode
 
 
-def _race(app: "Repository", environ: Mapping[str, str], scratch: Path) -> None:
+def _race(app: "Repository", sandbox: "World", environ: Mapping[str, str], scratch: Path) -> None:
     """Deploy two commits at the same moment, each from a work tree of its own, and print who says what."""
+    from pipeline.sandbox.cluster import Fault
+
     commits = {name: _change(app, "node/server.js", f"Answer faster, {name}") for name in ("older", "newer")}
+    # If the older one comes first, its pods are not ready before the newer one arrives.
+    sandbox.set_fault(commits["older"], Fault("slow"))
     runs: list[threading.Thread] = []
     codes: dict[str, int] = {}
 

@@ -2,36 +2,43 @@
 
 from pipeline.cli import rollback, settings, stages
 from pipeline.cli.flags import Run
+from pipeline.cli.settings import Buildable, Place
 from pipeline.core.deployment import Deployment, Image
-from pipeline.errors import UsageError
+from pipeline.errors import PipelineError, UsageError
 
 
 def deploy(run: Run) -> None:
     """Bring the checked-out commit to a healthy rollout: build, edit, publish, wait, tell."""
     run.choice("on-failure", ("none", "rollback"))
     config = settings.application(run)
-    registry = settings.registry(run, config)
     prebuilt = any("=" in argument for argument in run.texts("image"))
     items = () if prebuilt else settings.buildables(run, config)
     where = settings.place(run, config)
     settings.identity(run, where.name)
     run.report.update(kind="deploy")
+    try:
+        _bring(run, where, items, settings.registry(run, config))
+    except PipelineError as error:
+        run.report.fail(error)
+    if not run.switch("dry-run"):
+        stages.notify(run, where)
 
-    if prebuilt:
-        images = stages.find_images(run, where, settings.wanted_images(run), registry)
-    else:
+
+def _bring(run: Run, where: Place, items: tuple[Buildable, ...], registry: str) -> None:
+    """Build `items` (or find what --image NAME=TAG names), publish, wait; and undo it where that is wished."""
+    if items:
         images = stages.build(run, items, registry)
+    else:
+        images = stages.find_images(run, where, settings.wanted_images(run), registry)
     change = stages.publish(run, where, images)
     stages.enter_change(run, change)
-    if change.outcome == "planned":
+    if change.outcome in {"planned", "superseded"}:
         return
-    if change.outcome != "superseded":
-        stages.notify(run, where, final=False)
-        rollout = stages.wait(run, where, change.gitops.revision, change.images)
-        error = stages.enter_rollout(run, rollout)
-        if error and run.text("on-failure") == "rollback" and rollback.would_help(error):
-            rollback.undo(run, where, change, registry)
-    stages.notify(run, where)
+    stages.notify(run, where, final=False)
+    rollout = stages.wait(run, where, change.gitops.revision, change.images)
+    error = stages.enter_rollout(run, rollout)
+    if error and run.text("on-failure") == "rollback" and rollback.would_help(error):
+        rollback.undo(run, where, change, registry)
 
 
 def build(run: Run) -> None:

@@ -53,16 +53,18 @@ def up(run: Run) -> None:
 
 
 def _introduction(sandbox: "World", gitops_url: str, applications: tuple[str, ...]) -> str:
+    from pipeline.sandbox.world import SLACK_TOKEN
+
     return f"""# The sandbox serves on {sandbox.url} until you press Ctrl-C. In another shell:
 export ARGOCD_SERVER={sandbox.argocd_url}
 export ARGOCD_AUTH_TOKEN={sandbox.token.reveal()}
 export PIPELINE_GITOPS={gitops_url}
 export PIPELINE_APP='{" ".join(applications)}'
 export PIPELINE_REGISTRY={sandbox.registry_host}
-export SLACK_API_URL={sandbox.slack_url}api/ SLACK_BOT_TOKEN=xoxb-sandbox
+export SLACK_API_URL={sandbox.slack_url}api/ SLACK_BOT_TOKEN={SLACK_TOKEN.reveal()}
 
 # What is there:                  curl {sandbox.url}/sandbox/
-# The messages that Slack got:    {sandbox.slack_url}messages
+# The messages that Slack got:    {sandbox.slack_url}
 # Break an image's pods:          curl -X PUT {sandbox.url}/sandbox/faults/TAG --json '{{"kind": "crash"}}'
 # Mend them:                      curl -X DELETE {sandbox.url}/sandbox/faults/TAG"""
 

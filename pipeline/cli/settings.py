@@ -14,7 +14,8 @@ from pipeline.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
     from pipeline.config import ApplicationConfig, Environment, GitopsConfig
-    from pipeline.edges.gitops_repository import GitopsRepository
+    from pipeline.edges.gitops_repository import TransportedRepository
+    from pipeline.edges.work_tree import WorkTree
     from pipeline.steps.publish_change import Head
 
 
@@ -37,7 +38,7 @@ class Buildable:
 class Place:
     """Where a change goes: the GitOps repository as it was read, and what it says of the environment."""
 
-    repository: "GitopsRepository"
+    repository: "TransportedRepository | WorkTree"
     head: "Head"
     name: str
     """The environment's name."""

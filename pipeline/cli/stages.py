@@ -127,7 +127,8 @@ def publish(run: Run, where: Place, images: tuple[Image, ...], kind: Kind = "dep
 def enter_change(run: Run, change: "PublishedChange") -> None:
     """Enter what was published in the report."""
     run.report.diff = change.diff
-    run.report.update(outcome=change.outcome, images=change.images + change.superseded, gitops=change.gitops)
+    left_out = tuple(image for image in change.superseded if image not in change.images)
+    run.report.update(outcome=change.outcome, images=change.images + left_out, gitops=change.gitops)
     page = commit_page(change.gitops.repository, change.gitops.revision)
     if page:
         run.report.update(urls={**(run.report.deployment.urls or {}), "commit": page})

@@ -53,7 +53,8 @@ class ChangedLine:
     file: str
     line: int
     name: str
-    old: str | None
+    old: str | None = None
+    """None where nothing stood there."""
     new: str
 
 
