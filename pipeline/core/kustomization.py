@@ -100,7 +100,7 @@ def entry_not_found(names: Sequence[str], where: str, entries: Iterable[Entry]) 
     )
     more = f" and {len(there) - 10} more" if len(there) > 10 else ""
     listed = f"there are {', '.join(there[:10])}{more}" if there else "there is none at all"
-    return EntryNotFound(f"{where} has no images entry {' or '.join(names)}; {listed}")
+    return EntryNotFound(f"{where}: no images entry {' or '.join(names)}; {listed}")
 
 
 # Reading

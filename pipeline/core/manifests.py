@@ -14,9 +14,8 @@ from pipeline.core.kustomization import KUSTOMIZATION_NAMES
 Read = Callable[[str], bytes | None]
 """Gives the content of a file of the repository; None when it is not there, or cannot be seen."""
 
-_IMAGE = re.compile(
-    r"""^(?!\s*\#).*?\bimage["']?\s*:\s*(?:[&!]\S+\s+)*["']?([^\s"',}\]\#][^\s"',}\]]*)""", re.MULTILINE
-)
+_COMMENT_LINE = re.compile(r"^\s*#.*", re.MULTILINE)
+_IMAGE = re.compile(r"""\bimage["']?\s*:\s*(?:[&!]\S+\s+)*["']?([^\s"',}\]#][^\s"',}\]]*)""")
 _UNKNOWN = re.compile(r"[*{}$]")  # an alias, or a template
 _JSON_PATCH = re.compile(rb"""/image["'\s]""")  # a patch operation whose value is an image, but not beside `image:`
 _PARSED_AT_MOST = 1024 * 1024
@@ -36,7 +35,7 @@ def container_images(data: bytes) -> tuple[str, ...]:
     The text is searched for `image:`, so that no document is too odd; what is found besides the images of containers
     can only make a warning be left out.
     """
-    return tuple(dict.fromkeys(_IMAGE.findall(data.decode(errors="replace"))))
+    return tuple(dict.fromkeys(_IMAGE.findall(_COMMENT_LINE.sub("", data.decode(errors="replace")))))
 
 
 def unmatched(kustomization: str, names: Sequence[str], read: Read) -> tuple[str, ...]:

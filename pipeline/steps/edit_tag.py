@@ -65,5 +65,5 @@ def _placed(files: Mapping[str, bytes], inputs: Inputs) -> dict[str, list[ImageE
     names = {file: {entry.name for entry in found} for file, found in entries.items()}
     missing = [image.name for image in inputs.images if not any(image.name in there for there in names.values())]
     if missing:
-        raise entry_not_found(missing, f"none of {', '.join(files)}", (e for found in entries.values() for e in found))
+        raise entry_not_found(missing, ", ".join(files), (e for found in entries.values() for e in found))
     return {file: [image for image in inputs.images if image.name in there] for file, there in names.items()}

@@ -250,7 +250,7 @@ def test_names_that_mean_the_same_repository_are_the_same(repository: str) -> No
 
 
 def test_a_missing_entry_is_explained_by_the_nearest_names() -> None:
-    with pytest.raises(EntryNotFound, match=r"k\.yaml has no images entry app; there are app1, .*zzz"):
+    with pytest.raises(EntryNotFound, match=r"k\.yaml: no images entry app; there are app1, .*zzz"):
         edit("images:\n- name: zzz\n- name: app1\n- name: r/web\n")
     with pytest.raises(EntryNotFound, match="there is none at all"):
         edit("resources: [a]\n")
