@@ -6,13 +6,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.core import git_tree
-from pipeline.edges.git import Git
-from pipeline.errors import Unreachable, UsageError
+from pipeline.edges.git import Git, GitError
+from pipeline.errors import GitUnusable, Unreachable, UsageError
 from pipeline.steps.publish_change import Head
 
 DEFAULT_IDENTITY = "openeg-deploy <openeg-deploy@users.noreply.github.com>"
 
-_PERSON = re.compile(r"\s*([^<>\n]*[^<>\s])\s*<([^<>\s]+)>\s*")
+_PERSON = re.compile(r" *([^<>\r\n]*[^<>\s]) *<([^<>\s]+)> *")
 _CHANGES_AT_ONCE = 20
 
 
@@ -109,10 +109,13 @@ class GitObjects:
             except _MissingError as error:
                 self._get({error.oid})
         environment, signing = _identity(self._git, identity)
-        made = write(
-            "commit-tree", tree, "-p", parent, *signing, "-F", "-", stdin=message.encode(), environment=environment
-        )
-        return _oid(made)
+        command = ("commit-tree", tree, "-p", parent, *signing, "-F", "-")
+        try:
+            return _oid(write(*command, stdin=message.encode(), environment=environment))
+        except GitError as error:
+            if signing:
+                raise GitUnusable(f"the commit cannot be signed: {error}") from None
+            raise
 
     def revisions(self, head: str, path: str, limit: int) -> tuple[list[str], bool]:
         """The first-parent commits that changed `path`, newest first; and whether history is not cut off below them."""

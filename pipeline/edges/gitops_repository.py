@@ -21,9 +21,6 @@ from pipeline.edges.work_tree import WorkTree
 from pipeline.errors import BranchNotFound, CommitRefused, RepositoryNotFound, UsageError
 from pipeline.steps.publish_change import Head
 
-# Servers differ in the filters that they allow: GitHub knows no tree filter but tree:0, some servers know none at all
-# and send everything. `tree:2` brings the wanted commit's or folder's tree with the files and trees in it.
-_FILTERS = ("tree:2", "blob:none")
 _DEPTHS = (100, 2000, 2**31 - 1)  # of history; the last one stands for all
 
 
@@ -88,8 +85,8 @@ class _Origin(Protocol):
     def head_and_history(self, branch: str) -> str:
         """The head commit as it is now, with every commit since the former `head`."""
 
-    def deepen(self, branch: str, depth: int) -> None:
-        """Make the last `depth` commits readable, trees included."""
+    def history(self, branch: str, depth: int) -> tuple[str, GitObjects]:
+        """The head commit as it is now, and where it and the `depth` commits below it can be read."""
 
     def relation(self, old: str, new: str) -> Relation:
         """How two commits are related."""
@@ -99,11 +96,16 @@ class _Origin(Protocol):
 
 
 class _Server:
-    """Branches at a URL."""
+    """Branches at a URL.
+
+    Servers differ in the filters that they allow: GitHub knows `tree:0` and `blob:none`, and some servers know none
+    and send everything. `tree:2` brings the tree of the wanted commit or folder, with the files and trees in it.
+    """
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._filters = list(_FILTERS)
+        self._wide = ["tree:2", "blob:none"]
+        self._narrow = ["tree:0", "blob:none"]
         self._graph = CommitGraph(address)
 
     @functools.cached_property
@@ -116,25 +118,25 @@ class _Server:
         return default and default[1], tuple(re.findall(r"\trefs/heads/(.*)$", answer, re.MULTILINE))
 
     def head(self, branch: str) -> str:
-        self._fetch("--depth=1", "origin", _same(branch))
+        self._fetch(self._wide, "--depth=1", "origin", _same(branch))
         return self._fetched(branch)
 
     def fetch(self, oids: Collection[str]) -> None:
-        self._fetch("origin", *oids)
-
-    def _fetch(self, *arguments: str) -> None:
-        """Fetch with the best filter that the server allows."""
-        while True:
-            try:
-                return self.scratch.fetch(f"--filter={self._filters[0]}", *arguments)
-            except GitError as error:
-                if len(self._filters) == 1 or not isinstance(explain(error, ""), CommitRefused):
-                    raise
-                self._filters.pop(0)
+        self._fetch(self._wide, "origin", *oids)
 
     def head_and_history(self, branch: str) -> str:
-        self.scratch.fetch("--filter=tree:0", "origin", _same(branch), negotiate=True)
+        self._fetch(self._narrow, "origin", _same(branch), negotiate=True)
         return self._fetched(branch)
+
+    def _fetch(self, filters: list[str], *arguments: str, negotiate: bool = False) -> None:
+        """Fetch with the first of `filters` that the server allows; those that it refuses are not tried again."""
+        while True:
+            try:
+                return self.scratch.fetch(f"--filter={filters[0]}", *arguments, negotiate=negotiate)
+            except GitError as error:
+                if len(filters) == 1 or not isinstance(explain(error, ""), CommitRefused):
+                    raise
+                del filters[0]
 
     def _fetched(self, branch: str) -> str:
         found = self.scratch.git.object(f"refs/heads/{branch}")
@@ -142,16 +144,24 @@ class _Server:
             raise BranchNotFound(branch)
         return found[0]
 
-    def deepen(self, branch: str, depth: int) -> None:
-        self.scratch.fetch(f"--depth={depth}", "--filter=blob:none", "origin", _same(branch))
+    @functools.cached_property
+    def _past(self) -> Scratch:
+        """Apart from `scratch`, whose commits lack most of their trees: a server would take these for present."""
+        return Scratch(self._address)
+
+    def history(self, branch: str, depth: int) -> tuple[str, GitObjects]:
+        past = self._past
+        past.fetch(f"--depth={depth}", "--filter=blob:none", "origin", _same(branch))
+        objects = GitObjects(past.git, lambda oids: past.fetch("--filter=blob:none", "origin", *oids))
+        return past.git.line("rev-parse", f"refs/heads/{branch}"), objects
 
     def relation(self, old: str, new: str) -> Relation:
         return self._graph.relation(old, new)
 
     def close(self) -> None:
         self._graph.close()
-        if "scratch" in self.__dict__:
-            self.scratch.close()
+        for made in self.__dict__.keys() & {"scratch", "_past"}:
+            self.__dict__[made].close()
 
 
 def _same(branch: str) -> str:
@@ -185,8 +195,8 @@ class _Neighbour:
     def head_and_history(self, branch: str) -> str:
         return self.head(branch)
 
-    def deepen(self, branch: str, depth: int) -> None:
-        """Everything is readable already."""
+    def history(self, branch: str, depth: int) -> tuple[str, GitObjects]:  # noqa: ARG002
+        return self.head(branch), GitObjects(self.scratch.git)
 
     def relation(self, old: str, new: str) -> Relation:
         return relation(self._git, old, new, complete=True)
@@ -228,12 +238,6 @@ class TransportedRepository:
         with explained(self.name):
             return self._objects.look_up(self._head(), paths)
 
-    def read_at(self, revision: str, path: str) -> bytes | None:
-        """A file's content at a commit that `history` gave; None when it is not there."""
-        with explained(self.name):
-            head = self._objects.look_up(revision, [path])
-        return head.files.get(head.paths.get(path, ""))
-
     def publish(self, head: Head, files: Mapping[str, bytes], message: str) -> str | None:
         """Push a commit onto `head`: its revision, or None when somebody else has moved the branch."""
         with explained(self.name):
@@ -252,12 +256,12 @@ class TransportedRepository:
     def history(self, path: str, limit: int) -> Iterator[FileChange]:
         """The commits of the branch's first-parent history that changed a file, newest first, at most `limit`."""
         with explained(self.name):
-            head = self._head()
-            told = 0
+            newest, told = "", 0
             for depth in _DEPTHS:
-                self._origin.deepen(self.branch, depth)
-                revisions, complete = self._objects.revisions(head, path, limit)
-                yield from self._objects.changes(revisions[told:], path)
+                head, objects = self._origin.history(self.branch, depth)
+                newest = newest or head  # somebody may push while we read
+                revisions, complete = objects.revisions(newest, path, limit)
+                yield from objects.changes(revisions[told:], path)
                 told = len(revisions)
                 if complete or told >= limit:
                     return

@@ -77,12 +77,6 @@ class WorkTree:
             revision, warnings = self._newest()
             return self._objects.look_up(revision, paths, warnings)
 
-    def read_at(self, revision: str, path: str) -> bytes | None:
-        """A file's content at a commit; None when it is not there."""
-        with explained(self.name):
-            head = self._objects.look_up(revision, [path])
-        return head.files.get(head.paths.get(path, ""))
-
     def publish(self, head: Head, files: Mapping[str, bytes], message: str) -> str | None:
         """Commit onto `head`, push, and let branch, index and files follow, as far as `commit` and `push` say.
 

@@ -50,11 +50,17 @@ class Head:
 class GitopsRepository(Protocol):
     """One branch of the GitOps repository."""
 
-    name: str
-    """URL without credentials, or path."""
-    branch: str
-    publishes: bool
-    """Whether `publish` reaches the branch that others see; else it edits or commits in a work tree alone."""
+    @property
+    def name(self) -> str:
+        """URL without credentials, or path."""
+
+    @property
+    def branch(self) -> str:
+        """The branch's name."""
+
+    @property
+    def publishes(self) -> bool:
+        """Whether `publish` reaches the branch that others see; else it edits or commits in a work tree alone."""
 
     def read(self, paths: Sequence[str]) -> Head:
         """Fetch the head as it is now. A path that leads nowhere is left out."""

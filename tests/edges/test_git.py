@@ -143,7 +143,7 @@ def test_a_scratch_repository_goes_even_when_nobody_closes_it() -> None:
         ("fatal: Authentication failed for 'https://h/not found/'", GitDenied),
         ("fatal: could not read Username for 'https://h': terminal prompts disabled", GitDenied),
         (
-            "remote: Permission to o/r.git denied.\nfatal: unable to access 'x/': The requested URL returned error: 403",
+            "remote: Permission to o/r.git denied.\nfatal: unable to access 'x': The requested URL returned error: 403",
             GitDenied,
         ),
         ("git@h: Permission denied (publickey).\nfatal: Could not read from remote repository.", GitDenied),
