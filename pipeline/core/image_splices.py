@@ -73,7 +73,7 @@ def insert(tree: Tree, items: Sequence[Item], item: Item, fields: Mapping[str, s
     if item.node.flow_style:
         position, new = tree.end(value), "".join(f", {pair}" for pair in _flow_pairs(fields, key.style))
     else:
-        position, eol = _line_end(tree.text, _text_end(tree, value))
+        position, eol = _line_end(tree.text, _text_end(tree, key, value))
         pad = eol + " " * key.start_mark.column
         new = "".join(f"{pad}{field}: {write(text, _quote(items, field))}" for field, text in fields.items())
     return Edit((Splice(position, position, new),), changes)
@@ -91,12 +91,10 @@ def append(tree: Tree, items: Sequence[Item], entries: Sequence[Mapping[str, str
         return _fill(tree, root, key, images, entries, plains)
     changes = tuple(Change(images, plain, len(images.value) + number) for number, plain in enumerate(plains))
     if images.flow_style:
-        quote = next(iter(items[-1].fields.values()))[0].style if items else None
+        quote = next((key.style for item in items for key, _ in item.fields.values()), None)
         position, new = tree.end(images.value[-1]), f", {_flow_entries(entries, quote)}"
     else:
-        leaf = _last_leaf(images)
-        _require_own(tree, leaf)
-        position, eol = _line_end(tree.text, _text_end(tree, leaf))
+        position, eol = _line_end(tree.text, _list_end(tree, images))
         column = images.start_mark.column
         indent = items[-1].node.start_mark.column - column if items else 2
         new = eol + _block_entries(items, entries, eol, column, indent)
@@ -176,16 +174,19 @@ def _list_column(root: MappingNode) -> int:
     return int(next((node.start_mark.column for node in lists), root.start_mark.column))
 
 
-def _last_leaf(node: Node) -> Node:
+def _list_end(tree: Tree, images: SequenceNode) -> int:
+    """Where the text of the last value in the list ends."""
+    key, node = None, images.value[-1]
     while not isinstance(node, ScalarNode) and node.value:
-        last = node.value[-1]
-        node = last[1] if isinstance(last, tuple) else last
-    return node
+        key, node = node.value[-1] if isinstance(node, MappingNode) else (None, node.value[-1])
+    _require_own(tree, node)
+    return _text_end(tree, key, node)
 
 
-def _text_end(tree: Tree, node: Node) -> int:
-    """Where the node ends, without the blank lines after a block scalar."""
-    return tree.start(node) + len(tree.source(node).rstrip())
+def _text_end(tree: Tree, key: Node | None, value: Node) -> int:
+    """Where a value ends, without the blank lines after a block scalar."""
+    start, end = tree.span(key, value) if key else (tree.start(value), tree.end(value))
+    return start + len(tree.text[start:end].rstrip())
 
 
 def _line_end(text: str, position: int) -> tuple[int, str]:

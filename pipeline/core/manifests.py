@@ -14,7 +14,7 @@ from pipeline.core.kustomization import KUSTOMIZATION_NAMES
 Read = Callable[[str], bytes | None]
 """Gives the content of a file of the repository; None when it is not there, or cannot be seen."""
 
-_COMMENT_LINE = re.compile(r"^\s*#.*", re.MULTILINE)
+_COMMENT_LINE = re.compile(r"^[ \t]*#.*", re.MULTILINE)
 _IMAGE = re.compile(r"""\bimage["']?\s*:\s*(?:[&!]\S+\s+)*["']?([^\s"',}\]#][^\s"',}\]]*)""")
 _UNKNOWN = re.compile(r"[*{}$]")  # an alias, or a template
 _JSON_PATCH = re.compile(rb"""/image["'\s]""")  # a patch operation whose value is an image, but not beside `image:`
@@ -130,7 +130,7 @@ def _content(data: bytes) -> dict[str, object]:
         raise _OutOfSight
     try:
         content = YAML(typ="safe", pure=True).load(data.decode())
-    except (YAMLError, ValueError, RecursionError):
+    except (YAMLError, ValueError, TypeError, RecursionError):  # TypeError: a mapping for a key
         raise _OutOfSight from None
     if not isinstance(content, dict):
         raise _OutOfSight

@@ -24,6 +24,7 @@ _CONFLICT = re.compile(r"^(?:<{7}|={7}|>{7})(?= |\r?$)", re.MULTILINE)
 _TEMPLATE = re.compile(r"\{\{|\{%|@\(")
 _SEPARATING_TABS = re.compile(r"(?<=\S)[ \t]*\t[ \t]*")
 _COLON = re.compile(r"[ \t]*:")
+_NO_MORE = re.compile(r"(?:\s|#.*+)*+(?:---|\.\.\.|\Z)")
 _PROPERTIES = re.compile(r"(?:[&!][^\s,\[\]{}]*\s*)*")
 
 Plain = str | tuple["Plain", ...]
@@ -105,14 +106,18 @@ def parse(file: str, text: str, pieces: tuple[Piece, ...] | None = None) -> Tree
     Raises KustomizationUnusable, with file and line, for what is not YAML.
     """
     pieces = pieces or (Piece(0, 0, len(text)),)
-    source = "".join(text[piece.position : piece.position + piece.length] for piece in pieces)
+    source = _without_tabs("".join(text[piece.position : piece.position + piece.length] for piece in pieces))
     yaml = YAML(typ="safe", pure=True)
     yaml.composer.warn_double_anchors = False
     try:
-        root = next(iter(yaml.compose_all(_without_tabs(source))), None)
+        root = next(iter(yaml.compose_all(source)), None)
     except (YAMLError, RecursionError, ValueError, OverflowError, AttributeError, IndexError, AssertionError) as error:
         raise _not_yaml(Tree(file, text, pieces, None), error) from None
-    return Tree(file, text, pieces, root)
+    tree = Tree(file, text, pieces, root)
+    if root is not None and not _NO_MORE.match(source, root.end_mark.index):
+        line = tree.line_at(tree.position(root.end_mark.index))
+        raise KustomizationUnusable(f"{file}:{line}: not valid YAML: this is indented less than what comes before")
+    return tree
 
 
 def _without_tabs(text: str) -> str:

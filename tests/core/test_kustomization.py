@@ -146,7 +146,6 @@ def test_an_entry_without_a_tag_gets_one(old: str, new: str) -> None:
 
 CREATED = {
     "like its neighbours": (
-        "images:\n  -   name: 'b'\n      newTag: \"x\" # c\n\n# end\nkind: x\n",
         "images:\n  -   name: 'b'\n      newTag: \"x\"\n\n# end\nkind: x\n",
         "images:\n  -   name: 'b'\n      newTag: \"x\"\n  -   name: 'app'\n      newTag: \"<>\"\n\n# end\nkind: x\n",
     ),
@@ -162,6 +161,8 @@ CREATED = {
         "resources:\r\n  - a\r\nimages:\r\n  - name: app\r\n    newTag: <>",
     ),
     "before a second document": ("kind: x\n---\na: b\n", "kind: x\nimages:\n- name: app\n  newTag: <>\n---\na: b\n"),
+    "after a null": ("images:\n- name: # c\nkind: x", "images:\n- name: # c\n- name: app\n  newTag: <>\nkind: x"),
+    "after an empty entry": ("images: [{}]\n", "images: [{}, {name: app, newTag: <>}]\n"),
     "in a flow list": ("images: [{name: b}]\n", "images: [{name: b}, {name: app, newTag: <>}]\n"),
     "in a flow file": ("{resources: [a]}\n", "{resources: [a], images: [{name: app, newTag: <>}]}\n"),
     "in an empty list of JSON": ('{"images": []}', '{"images": [{"name": "app", "newTag": "<>"}]}'),
@@ -281,6 +282,7 @@ UNUSABLE = {
     "a placeholder that is a comment": ("images:\n- name: app\n  newTag: #{X}\n", 3, "template"),
     "a list for a tag": ("images:\n- name: app\n  newTag: [a]\n", 3, "newTag is not a text"),
     "a tab that indents": ("images:\n- name: app\n\tnewTag: x\n", 3, "not valid YAML"),
+    "a first line that is indented": ("  kind: x\nimages:\n- name: app\n  newTag: x\n", 2, "indented less"),
     "quotes that do not end": ('a: "b\nimages:\n- name: app\n', 4, "not valid YAML"),
     "an unknown alias": ("images:\n- name: app\n  newTag: *x\n", 3, "not valid YAML"),
     "a control character": ("a: b\nc: \x01\nimages:\n- name: app\n", 2, "does not allow"),
