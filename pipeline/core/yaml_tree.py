@@ -6,7 +6,7 @@ Only the first document of a text is looked at, as kustomize does.
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -86,17 +86,9 @@ class Tree:
 
     @cached_property
     def shared(self) -> frozenset[int]:
-        """The ids of the nodes that stand in more than one place, because an alias repeats them."""
-        seen: set[int] = set()
+        """The ids of the nodes that stand in more than one place, because an alias repeats them or what they are in."""
         shared: set[int] = set()
-        waiting = [] if self.root is None else [self.root]
-        while waiting:
-            node = waiting.pop()
-            if id(node) in seen:
-                shared.add(id(node))
-            else:
-                seen.add(id(node))
-                waiting.extend(_children(node))
+        _meet(_meet([self.root] if self.root else [], set()), shared)
         return frozenset(shared)
 
 
@@ -223,6 +215,19 @@ def _children(node: Node) -> Iterator[Node]:
     if not isinstance(node, ScalarNode):
         for _, nodes in _slots(node):
             yield from nodes
+
+
+def _meet(nodes: Iterable[Node], met: set[int]) -> list[Node]:
+    """Add the ids of the nodes and of all below them to `met`; those that were met again come back."""
+    waiting, again = list(nodes), []
+    while waiting:
+        node = waiting.pop()
+        if id(node) in met:
+            again.append(node)
+        else:
+            met.add(id(node))
+            waiting.extend(_children(node))
+    return again
 
 
 def _style(node: Node) -> object:

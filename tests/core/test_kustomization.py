@@ -291,6 +291,7 @@ UNUSABLE = {
     "an alias for a tag": ("images:\n- name: b\n  newTag: &t x\n- name: app\n  newTag: *t\n", 3, "anchor"),
     "an anchored tag": ("images:\n- name: app\n  newTag: &t x\n- name: b\n  newTag: *t\n", 3, "anchor"),
     "an alias for an entry": ("images:\n- &e\n  name: app\n  newTag: x\n- *e\n", 2, "anchor"),
+    "an alias for all entries": ("x: &i\n- name: app\n  newTag: x\nimages: *i\n", 2, "anchor"),
     "merged keys": ("images:\n- &e\n  name: b\n  newTag: x\n- <<: *e\n  name: app\n", 5, "<<"),
     "a name that another entry takes over": (
         "images:\n- name: app\n  newName: b\n  newTag: x\n- name: b\n  newTag: y\n",
