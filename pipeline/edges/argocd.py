@@ -299,11 +299,14 @@ def _resource_of(pod: Pod) -> dict[str, str]:
 
 def _troubled_container(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
     """The status of the container that keeps the pod from being ready: the first init container that has not ended
-    well, else the first container that waits, has ended or is not ready; empty when nothing is known."""
-    status = manifest.get("status") or {}
+    well (a sidecar among them: not started), else the first container that waits, has ended or is not ready; empty
+    when nothing is known."""
+    status, spec = manifest.get("status") or {}, manifest.get("spec") or {}
+    sidecars = {item["name"] for item in spec.get("initContainers") or [] if item.get("restartPolicy") == "Always"}
     for container in status.get("initContainerStatuses") or []:
         ended = (container.get("state") or {}).get("terminated")
-        if not (container.get("started") or (ended and ended.get("exitCode") == 0)):
+        done = container.get("started") if container["name"] in sidecars else ended and ended.get("exitCode") == 0
+        if not done:
             return dict(container)
     containers = [dict(container) for container in status.get("containerStatuses") or []]
     waiting = (item for item in containers if "running" not in (item.get("state") or {}))

@@ -247,13 +247,16 @@ WEB = Pod(name="web-1", namespace="demo", uid="u1", reason="CrashLoopBackOff")
 
 
 def status(name: str, state: str, *, restarts: int = 0, last: bool = False, ready: bool = False, **detail: Any) -> Any:
+    """A container's status; `started` as a kubelet sets it, which is true of an init container that runs."""
     ended = {"terminated": {"exitCode": 1, "reason": "Error"}} if last else {}
-    return {"name": name, "state": {state: detail}, "lastState": ended, "restartCount": restarts, "ready": ready}
+    state_of = {"name": name, "state": {state: detail}, "lastState": ended, "restartCount": restarts}
+    return state_of | {"ready": ready, "started": state == "running"}
 
 
 def explained(server: Scripted, pod_status: Any, *lines: str, pod: Pod = WEB) -> Any:
     """The evidence, and the query of each question about logs."""
-    manifest = json.dumps({"status": pod_status})
+    sidecar = {"name": "log-shipper", "restartPolicy": "Always"}
+    manifest = json.dumps({"spec": {"initContainers": [{"name": "first"}, sidecar]}, "status": pod_status})
     server.routes[f"{DEMO}/resource"] = answering(200, {"manifest": manifest})
 
     def logs(exchange: Exchange) -> None:
@@ -302,6 +305,7 @@ def explained(server: Scripted, pod_status: Any, *lines: str, pod: Pod = WEB) ->
             {
                 "initContainerStatuses": [
                     status("first", "terminated", exitCode=0),
+                    status("log-shipper", "running"),
                     status("vault-agent-init", "running"),
                 ],
                 "containerStatuses": [status("web", "waiting", reason="PodInitializing")],
