@@ -19,7 +19,7 @@ from werkzeug.wrappers import Request, Response
 from pipeline.core.secret import Secret
 from pipeline.sandbox.application import Application, Json, Rejected
 from pipeline.sandbox.controller import Controller
-from pipeline.sandbox.tree import events_of, log_of
+from pipeline.sandbox.tree import events_of, log_of, manifest_of
 from pipeline.sandbox.workload import Pod
 
 VERSION = "v3.1.16+sandbox"
@@ -37,6 +37,8 @@ _ROUTES: tuple[tuple[str, str, str], ...] = (
     ("DELETE", "/api/v1/applications/<name>", "delete"),
     ("POST", "/api/v1/applications/<name>/sync", "sync"),
     ("GET", "/api/v1/applications/<name>/resource-tree", "tree"),
+    ("GET", "/api/v1/applications/<name>/resource", "resource"),
+    ("GET", "/api/v1/applications/<name>/syncwindows", "sync_windows"),
     ("GET", "/api/v1/applications/<name>/events", "events"),
     ("GET", "/api/v1/applications/<name>/logs", "logs"),
     ("GET", "/api/v1/applications/<name>/pods/<pod>/logs", "logs"),
@@ -174,9 +176,30 @@ class ArgoCD:
     def _tree(self, request: Request, name: str) -> Response:
         return _json(self._controller.tree(self._find(request, name)))
 
+    def _sync_windows(self, request: Request, name: str) -> Response:
+        if not self._find(request, name).blocked:
+            return _json({"canSync": True})
+        windows = [{"kind": "deny", "schedule": "* * * * *", "duration": "1h", "manualSync": False}]
+        return _json({"activeWindows": windows, "assignedWindows": windows, "canSync": False})
+
+    def _resource(self, request: Request, name: str) -> Response:
+        app = self._find(request, name)
+        kind = request.args.get("kind", "")
+        pod = self._pod(app, request) if kind == "Pod" else None  # nothing else has more to tell than its node
+        if pod is None:
+            group, what = (request.args.get(key, "") for key in ("group", "resourceName"))
+            raise Rejected(400, 3, f"{kind} {group} {what} not found as part of application {name}")
+        return _json({"manifest": json.dumps(manifest_of(pod), default=str)})
+
+    def _pod(self, app: Application, request: Request) -> Pod | None:
+        """The pod that is asked for, by name and, if given, namespace."""
+        name, namespace = request.args.get("resourceName"), request.args.get("namespace")
+        pods = self._controller.pods(app)
+        return next((pod for pod in pods if pod.name == name and namespace in (None, "", pod.namespace)), None)
+
     def _events(self, request: Request, name: str) -> Response:
         app = self._find(request, name)
-        pod = next((pod for pod in self._controller.pods(app) if pod.name == request.args.get("resourceName")), None)
+        pod = self._pod(app, request)
         if pod is None or request.args.get("resourceUID") not in (None, "", pod.uid):
             return _json({"metadata": {}, "items": []})
         return _json(events_of(pod))

@@ -9,10 +9,23 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args
 
 from pipeline.core.image import split_reference
-from pipeline.sandbox.workload import Key, Manifest, Pod, ReplicaSet, Workload, images_of, items, key_of, mapping, now
+from pipeline.sandbox.workload import (
+    NODE,
+    Json,
+    Key,
+    Manifest,
+    Pod,
+    ReplicaSet,
+    Workload,
+    images_of,
+    items,
+    key_of,
+    mapping,
+    now,
+)
 
 FaultKind = Literal["pull", "crash", "oom", "slow", "never-ready", "vault-init", "recover", "sync", "suspended"]
 FAULT_KINDS: tuple[FaultKind, ...] = get_args(FaultKind)
@@ -21,7 +34,7 @@ ROLLED = ("Deployment", "StatefulSet", "DaemonSet")
 """The kinds whose pods are simulated; any other resource is healthy as soon as it is applied."""
 KEPT_REPLICA_SETS = 10
 LONGEST_BACKOFF = 300.0
-VAULT_INIT = "vault-agent-init"
+VAULT_INIT, VAULT_IMAGE = "vault-agent-init", "hashicorp/vault:1.20.0"
 
 _DEFAULT_LOGS: Mapping[FaultKind, tuple[str, ...]] = {
     "crash": ("starting", "Traceback (most recent call last):", "RuntimeError: DATABASE_URL is not set"),
@@ -262,20 +275,21 @@ class Cluster:
         else:
             self.on_change(workload.key)
 
-    def _fault(self, pod: Pod, *kinds: FaultKind) -> tuple[str, Fault] | None:
+    def _fault(self, pod: Pod, *kinds: FaultKind) -> tuple[Mapping[str, Any], Fault] | None:
         """The first container of the pod that has one of these faults."""
         for container in pod.containers:
             fault = self.fault_of(container["image"])
             if fault is not None and fault.kind in kinds:
-                return container["name"], fault
+                return container, fault
         return None
 
     def _live(self, pod: Pod) -> Iterator[float]:
         """The life of a pod as its kubelet reports it; what it yields is the seconds until its next change."""
-        pod.tell("Normal", "Scheduled", f"Successfully assigned {pod.namespace}/{pod.name} to sandbox")
-        pod.waiting = {container["name"]: "ContainerCreating" for container in pod.containers}
+        pod.tell("Normal", "Scheduled", f"Successfully assigned {pod.namespace}/{pod.name} to {NODE}")
+        pod.stand(pod.containers, _waiting("PodInitializing" if pod.initial else "ContainerCreating"))
         yield self._pod_seconds * 0.2
         yield from self._initialize(pod)
+        pod.stand(pod.initial, {"terminated": {"exitCode": 0, "reason": "Completed", "finishedAt": now()}})
         pod.reason = "ContainerCreating"
         yield self._pod_seconds * 0.2
         yield from self._pull(pod)
@@ -284,9 +298,12 @@ class Cluster:
     def _initialize(self, pod: Pod) -> Iterator[float]:
         """Vault's injector adds an init container, which waits for ever where Vault does not let it in."""
         while found := self._fault(pod, "vault-init"):
-            pod.reason = "Init:0/1"
-            pod.waiting = dict.fromkeys(pod.waiting, "PodInitializing")
-            pod.tell("Normal", "Started", f"Started container {VAULT_INIT}")
+            if not pod.injected:
+                pod.injected = ({"name": VAULT_INIT, "image": VAULT_IMAGE},)
+                pod.stand(pod.containers, _waiting("PodInitializing"))
+                pod.stand(pod.injected, _running())
+                pod.tell("Normal", "Started", f"Started container {VAULT_INIT}")
+            pod.reason = f"Init:0/{len(pod.initial)}"
             pod.write(VAULT_INIT, found[1].lines)
             yield self._pod_seconds * 4
 
@@ -297,14 +314,14 @@ class Cluster:
             if missing is None:
                 pod.health, pod.message = "Progressing", ""
                 return
-            image, name = missing["image"], missing["name"]
+            image = missing["image"]
             pod.health, pod.reason = "Degraded", "ErrImagePull"
             pod.message = f'failed to pull and unpack image "{image}": failed to resolve reference "{image}": not found'
-            pod.waiting[name] = pod.reason
+            pod.stand([missing], _waiting(pod.reason, pod.message))
             pod.tell("Warning", "Failed", f'Failed to pull image "{image}": {pod.message}')
             yield self._pod_seconds * 0.4
             pod.reason, pod.message = "ImagePullBackOff", f'Back-off pulling image "{image}"'
-            pod.waiting[name] = pod.reason
+            pod.stand([missing], _waiting(pod.reason, pod.message))
             pod.tell("Normal", "BackOff", pod.message)
             yield backoff
             backoff = min(backoff * 2, LONGEST_BACKOFF)
@@ -315,41 +332,56 @@ class Cluster:
 
     def _run(self, pod: Pod) -> Iterator[float]:
         """Start the containers, and start them again as often as one of them ends."""
-        pod.waiting.clear()
-        total = len(pod.containers)
+        pod.stand(pod.containers, _running())
+        everyone = frozenset(container["name"] for container in pod.containers)
         backoff = 10  # seconds in the kubelet's words; the sandbox's own are shorter
         while found := self._fault(pod, "crash", "oom", "recover"):
-            name, fault = found
+            container, fault = found
+            name = container["name"]
             if fault.kind == "recover" and pod.restarts >= 2:
                 break
             # A container that has ended before makes a pod that is not ready Degraded, also while it runs again.
             pod.reason, pod.health, pod.message = "Running", "Degraded" if pod.restarts else "Progressing", ""
-            pod.ready = total - 1
+            pod.ready = everyone - {name}
+            pod.stand([container], _running())
             pod.tell("Normal", "Started", f"Started container {name}")
             pod.logs[name] = []
             pod.write(name, fault.lines)
             yield self._pod_seconds * 0.4
-            pod.reason = "OOMKilled" if fault.kind == "oom" else "Error"
+            code, pod.reason = (137, "OOMKilled") if fault.kind == "oom" else (1, "Error")
+            ended = {"terminated": {"exitCode": code, "reason": pod.reason, "finishedAt": now()}}
+            pod.stand([container], ended)
             pod.previous[name] = pod.logs[name]
             yield self._pod_seconds * 0.2
+            pod.ended[name] = ended
             if pod.restarts:  # the first restart is immediate
                 pod.reason, pod.health = "CrashLoopBackOff", "Degraded"
                 pod.message = (
                     f"back-off {backoff}s restarting failed container={name} pod={pod.name}_{pod.namespace}({pod.uid})"
                 )
+                pod.stand([container], _waiting(pod.reason, pod.message))
                 pod.tell("Warning", "BackOff", f"Back-off restarting failed container {name} in pod {pod.name}")
                 yield min(self._pod_seconds * backoff / 5, LONGEST_BACKOFF)
                 backoff = min(backoff * 2, 300)
             pod.restarts += 1
+        pod.stand(pod.containers, _running())
         pod.reason, pod.message, pod.health = "Running", "", "Degraded" if pod.restarts else "Progressing"
         for container in pod.containers:
             pod.logs[container["name"]] = []
             pod.write(container["name"], ("starting",))
         yield self._pod_seconds * (10 if self._fault(pod, "slow") else 0.6)
         while found := self._fault(pod, "never-ready"):
-            pod.ready = total - 1
+            pod.ready = everyone - {found[0]["name"]}
             pod.tell("Warning", "Unhealthy", "Readiness probe failed: HTTP probe failed with statuscode: 503")
             yield max(self._pod_seconds, 1.0)
-        pod.ready, pod.health = total, "Healthy"
+        pod.ready, pod.health = everyone, "Healthy"
         for container in pod.containers:
             pod.write(container["name"], ("ready",))
+
+
+def _waiting(reason: str, message: str = "") -> Json:
+    return {"waiting": {"reason": reason, "message": message} if message else {"reason": reason}}
+
+
+def _running() -> Json:
+    return {"running": {"startedAt": now()}}

@@ -1,11 +1,9 @@
-"""Argo CD's resource tree, its events and its log lines, as JSON made from the simulated cluster."""
+"""Argo CD's resource tree, and what it tells of one pod (manifest, events, log), made from the simulated cluster."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.sandbox.workload import Key, Manifest, Pod, ReplicaSet, Workload
-
-Json = dict[str, Any]
+from pipeline.sandbox.workload import NODE, Json, Key, Manifest, Pod, ReplicaSet, Workload
 
 NO_HEALTH_CHECK = ("ConfigMap", "CronJob", "Namespace", "Role", "RoleBinding", "Secret", "ServiceAccount")
 """Kinds that Argo CD shows without a health."""
@@ -51,8 +49,8 @@ def _replica_set(workload: Workload, replica_set: ReplicaSet) -> Json:
 def _pod(pod: Pod) -> Json:
     info = [
         {"name": "Status Reason", "value": pod.reason},
-        {"name": "Node", "value": "sandbox"},
-        {"name": "Containers", "value": f"{pod.ready}/{len(pod.containers)}"},
+        {"name": "Node", "value": NODE},
+        {"name": "Containers", "value": f"{len(pod.ready)}/{len(pod.containers)}"},
     ]
     if pod.restarts:
         info.append({"name": "Restart Count", "value": str(pod.restarts)})
@@ -93,6 +91,31 @@ def _version(manifest: Manifest) -> str:
     return version
 
 
+def manifest_of(pod: Pod) -> Json:
+    """The pod as the API server holds it."""
+    metadata = {"name": pod.name, "namespace": pod.namespace, "uid": pod.uid, "creationTimestamp": pod.created}
+    status = {
+        "phase": "Pending" if any("waiting" in state for state in pod.states.values()) else "Running",
+        "initContainerStatuses": [_container_status(pod, container) for container in pod.initial],
+        "containerStatuses": [_container_status(pod, container) for container in pod.containers],
+    }
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": pod.spec, "status": status}
+
+
+def _container_status(pod: Pod, container: Mapping[str, Any]) -> Json:
+    name = container["name"]
+    state = pod.states.get(name, {})
+    return {
+        "name": name,
+        "image": container["image"],
+        "state": state,
+        "lastState": pod.ended.get(name, {}),
+        "ready": name in pod.ready,
+        "started": "running" in state,
+        "restartCount": pod.restarts if name in pod.ended else 0,
+    }
+
+
 def events_of(pod: Pod) -> Json:
     """The events of one pod, oldest first, as a Kubernetes EventList."""
     reference = {"kind": "Pod", "namespace": pod.namespace, "name": pod.name, "uid": pod.uid, "apiVersion": "v1"}
@@ -106,9 +129,9 @@ def events_of(pod: Pod) -> Json:
             "count": event.count,
             "firstTimestamp": event.first,
             "lastTimestamp": event.last,
-            "source": {"component": "kubelet", "host": "sandbox"},
+            "source": {"component": "kubelet", "host": NODE},
             "reportingComponent": "kubelet",
-            "reportingInstance": "sandbox",
+            "reportingInstance": NODE,
         }
         for event in pod.events
     ]
@@ -119,9 +142,9 @@ def log_of(pod: Pod, container: str | None, *, tail: int | None, previous: bool)
     """The log entries of a container, as Argo CD streams them. What the kubelet complains of is content as well."""
     names = [item["name"] for item in pod.containers]
     container = container or names[0]
-    if container in pod.waiting and not previous:
-        why = pod.waiting[container]
-        trouble = f'container "{container}" in pod "{pod.name}" is waiting to start: {why}'
+    waiting = pod.states.get(container, {}).get("waiting")
+    if waiting and container not in pod.logs and not previous:
+        trouble = f'container "{container}" in pod "{pod.name}" is waiting to start: {waiting["reason"]}'
     elif container not in names and container not in pod.logs:
         trouble = f"container {container} is not valid for pod {pod.name}"
     elif previous and container not in pod.previous:

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
+Json = dict[str, Any]
 Manifest = Mapping[str, Any]
+NODE = "sandbox"
 Health = Literal["Healthy", "Suspended", "Progressing", "Missing", "Degraded", "Unknown"]
 
 
@@ -82,12 +84,16 @@ class Pod:
     """Argo CD's `Status Reason`."""
     health: Health = "Progressing"
     message: str = ""
-    ready: int = 0
-    """How many of its containers are ready."""
+    states: dict[str, Json] = field(default_factory=dict)
+    """How each container stands, as `state` in a container's status."""
+    ended: dict[str, Json] = field(default_factory=dict)
+    """How a container ended last, as `lastState` has it."""
+    ready: frozenset[str] = frozenset()
+    """Those of its containers that are ready."""
+    injected: tuple[Mapping[str, Any], ...] = ()
+    """Init containers that the template does not have."""
     restarts: int = 0
     ending: bool = False
-    waiting: dict[str, str] = field(default_factory=dict)
-    """Containers that have not started, and why not."""
     logs: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     """Time and text of each line of a container's present run."""
     previous: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
@@ -98,12 +104,27 @@ class Pod:
         return tuple(self.template["spec"]["containers"])
 
     @property
+    def initial(self) -> tuple[Mapping[str, Any], ...]:
+        """The init containers."""
+        return (*self.injected, *items(self.template["spec"].get("initContainers")))
+
+    @property
+    def spec(self) -> Json:
+        """What the API server holds: the template's, with what was injected."""
+        spec = {**self.template["spec"], "nodeName": NODE}
+        return {**spec, "initContainers": list(self.initial)} if self.initial else spec
+
+    @property
     def images(self) -> tuple[str, ...]:
-        return images_of({"kind": "Pod", "spec": self.template["spec"]})
+        return images_of({"kind": "Pod", "spec": self.spec})
 
     @property
     def available(self) -> bool:
         return not self.ending and self.health == "Healthy"
+
+    def stand(self, containers: Iterable[Mapping[str, Any]], state: Json) -> None:
+        """Note that these containers are in that state now."""
+        self.states |= {container["name"]: state for container in containers}
 
     def tell(self, kind: Literal["Normal", "Warning"], reason: str, message: str) -> None:
         for event in self.events:

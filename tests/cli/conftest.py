@@ -54,7 +54,7 @@ class Scene:
             text=True,
             timeout=120,
         )
-        assert "Traceback (most recent call last)" not in done.stderr, done.stderr
+        assert "\nTraceback" not in f"\n{done.stderr}", done.stderr  # a container's log line is indented
         return Done(done.returncode, done.stdout, done.stderr)
 
     def overlay(self) -> str:

@@ -320,6 +320,21 @@ def test_a_broken_pods_events_and_last_lines_can_be_read(make: Make, gitops: Git
     assert next(client.lines(f"/api/v1/applications/demo/pods/{name}/logs"))["content"] == "one"
 
 
+def test_the_manifest_of_a_broken_pod_names_the_container_and_how_it_ended(make: Make, gitops: Gitops) -> None:
+    client = follow(make(faults={"v2": Fault("oom")}))
+    gitops.deploy("v2")
+    client.refresh()
+    pod = client.until_pod(lambda pod: reason(pod) == "CrashLoopBackOff")
+    where = f"resourceName={pod['name']}&namespace={pod['namespace']}&version=v1&group=&kind=Pod"
+    manifest = json.loads(client.get(f"/api/v1/applications/demo/resource?{where}")["manifest"])
+    (status,) = manifest["status"]["containerStatuses"]
+    assert (status["name"], status["ready"], status["state"]["waiting"]["reason"]) == ("web", False, "CrashLoopBackOff")
+    assert status["lastState"]["terminated"]["exitCode"] == 137
+    status, answer = client.call("GET", "/api/v1/applications/demo/resource?kind=Pod&resourceName=none&group=")
+    assert (status, answer["code"]) == (400, 3)
+    assert answer["message"] == "Pod  none not found as part of application demo"
+
+
 def test_a_kubelets_complaint_comes_as_a_log_line(make: Make, gitops: Gitops) -> None:
     client = follow(make(faults={"v2": Fault("pull")}))
     gitops.deploy("v2")
@@ -373,6 +388,11 @@ def test_a_sync_window_blocks_every_sync(make: Make, gitops: Gitops) -> None:
     status, answer = client.call("POST", "/api/v1/applications/demo/sync", {})
     assert (status, answer["message"]) == (403, "cannot sync: blocked by sync window")
     assert client.refresh()["status"]["sync"]["status"] == "OutOfSync"
+    window = {"kind": "deny", "schedule": "* * * * *", "duration": "1h", "manualSync": False}
+    windows = client.get("/api/v1/applications/demo/syncwindows")
+    assert windows == {"activeWindows": [window], "assignedWindows": [window], "canSync": False}
+    world.add_application("open", str(gitops.bare), "prod")
+    assert client.get("/api/v1/applications/open/syncwindows") == {"canSync": True}
 
 
 def test_several_sources_have_revisions_and_no_revision(make: Make, gitops: Gitops) -> None:
