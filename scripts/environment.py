@@ -22,21 +22,17 @@ def ready(*groups: str) -> Path:
     Installs again only when pyproject.toml or the groups have changed since.
     """
     stamp = HOME / ".installed"
-    wanted = hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + " ".join(groups).encode()).hexdigest()
-    done = stamp.read_text().split() if stamp.is_file() else []
-    if wanted not in done:
+    state = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
+    known, *there = stamp.read_text().split() if stamp.is_file() else [""]
+    if known != state or not set(groups) <= set(there):
         print("Setting up .venv (once) …", file=sys.stderr, flush=True)
         if not PYTHON.exists():
             _run(_interpreter(), "-m", "venv", str(HOME))
         pip = (str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
         _run(*pip, "--upgrade", "pip")  # dependency groups need pip 25.1
-        _run(
-            *pip,
-            "--editable",
-            f"{ROOT}[all]",
-            *(word for group in groups for word in ("--group", f"{ROOT}/pyproject.toml:{group}")),
-        )
-        stamp.write_text("\n".join([*done, wanted]))
+        wanted = (word for group in groups for word in ("--group", f"{ROOT}/pyproject.toml:{group}"))
+        _run(*pip, "--editable", f"{ROOT}[all]", *wanted)
+        stamp.write_text(" ".join([state, *groups]))
     return PYTHON
 
 
