@@ -199,6 +199,13 @@ class Scratch:
         promisor = [("remote.origin.promisor", "true"), ("remote.origin.partialCloneFilter", "tree:0")]
         self.git = Git(self.folder, origin, settings=settings, environment=here)
         self._fetching = [*origin.settings(), *settings, *promisor]
+        try:
+            self._make(objects)
+        except BaseException:
+            self.close()
+            raise
+
+    def _make(self, objects: Path | None) -> None:
         self.git.run("init", "--quiet", "--bare", "--template=")
         if objects:
             info = self.folder / "objects/info"

@@ -11,6 +11,7 @@ import hmac
 import io
 import os
 import shutil
+import signal
 import subprocess
 import threading
 from collections.abc import Iterable, Iterator
@@ -73,9 +74,10 @@ def _run_backend(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,  # what the client must know travels in git's side band
+        start_new_session=True,
     )
-    stdin, stdout = cast("io.BufferedWriter", backend.stdin), cast("io.BufferedReader", backend.stdout)
-    feeder = threading.Thread(target=_feed, args=(get_input_stream(environ), stdin))
+    stdout = cast("io.BufferedReader", backend.stdout)
+    feeder = threading.Thread(target=_feed, args=(get_input_stream(environ), backend))
     feeder.start()
     try:
         status, headers = _head(stdout)
@@ -105,15 +107,18 @@ def _environment(root: Path, environ: "WSGIEnvironment", user: str, partial: boo
     }
 
 
-def _feed(body: IO[bytes], stdin: IO[bytes]) -> None:
+def _feed(body: IO[bytes], backend: subprocess.Popen[bytes]) -> None:
     """Hand the request's body on; the rest of one that the backend no longer reads is thrown away."""
-    with contextlib.suppress(OSError, ValueError, ClientDisconnected):  # the client broke off: so does the input
-        try:
-            with stdin:
-                shutil.copyfileobj(body, stdin, _PIECE)
-        except BrokenPipeError:
-            while body.read(_PIECE):
-                pass
+    stdin = cast("io.BufferedWriter", backend.stdin)
+    try:
+        with contextlib.suppress(BrokenPipeError), stdin:
+            shutil.copyfileobj(body, stdin, _PIECE)
+        while body.read(_PIECE):
+            pass
+    except (OSError, ValueError, ClientDisconnected):
+        # The client broke off. At the end of a body that is too short the backend would go on reading for ever.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(backend.pid, signal.SIGTERM)
 
 
 def _head(stdout: IO[bytes]) -> tuple[str, list[tuple[str, str]]]:

@@ -1,6 +1,7 @@
 """git's own client against the smart HTTP server."""
 
 import os
+import socket
 import subprocess
 import threading
 import urllib.error
@@ -173,3 +174,16 @@ def test_many_clients_are_served_at_once(server: Server, tmp_path: Path) -> None
         thread.join()
     assert len(heads) == 8
     assert len(set(heads)) == 1
+
+
+def test_a_request_that_breaks_off_leaves_no_process_behind(server: Server, root: Path, tmp_path: Path) -> None:
+    """git http-backend itself would go on reading the missing rest for ever."""
+    git("push", url(server, "one.git"), "main", cwd=work_tree(tmp_path / "work"))
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(
+            b"POST /one.git/git-receive-pack HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n"
+            b"Content-Type: application/x-git-receive-pack-request\r\n\r\n0000"
+        )
+    server.close()  # waits for every request
+    running = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert str(root) not in running
