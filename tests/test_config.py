@@ -28,10 +28,16 @@ def test_an_empty_file_is_all_defaults() -> None:
         (b"version: 2\n", "deploy.yaml:1: version: expected 1, found 2"),
         (b"version: 1\nservces: {}\n", "deploy.yaml:2: unknown key 'servces'; did you mean 'services'?"),
         (b"services:\n  flask:\n    context: .\n", "deploy.yaml:2: key 'services.flask.image' is missing"),
-        (b"services:\n  a:\n    image: x\n    imgae: y\n", "deploy.yaml:4: unknown key 'services.a.imgae'; did you mean 'image'?"),
+        (
+            b"services:\n  a:\n    image: x\n    imgae: y\n",
+            "deploy.yaml:4: unknown key 'services.a.imgae'; did you mean 'image'?",
+        ),
         (b"gitops: {url: 1}\n", "deploy.yaml:1: gitops.url: expected text (quote it), found 1"),
         (b"services: 3\n", "deploy.yaml:1: services: expected a mapping, found 3"),
-        (b"services:\n  a:\n    image: x\n    platforms: linux\n", "deploy.yaml:4: services.a.platforms: expected a list"),
+        (
+            b"services:\n  a:\n    image: x\n    platforms: linux\n",
+            "deploy.yaml:4: services.a.platforms: expected a list",
+        ),
         (b"[]\n", "deploy.yaml:1: the file: expected a mapping"),
         (b"a: b: c\n", "deploy.yaml:1: not YAML: mapping values are not allowed here"),
         (b"version: 1\nversion: 1\n", "deploy.yaml:2: a key stands here twice"),

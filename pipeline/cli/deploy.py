@@ -1,10 +1,16 @@
 """`deploy` and its parts: `build`, `bump`, `wait`, `notify`."""
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 from pipeline.cli import rollback, settings, stages
 from pipeline.cli.flags import Run
 from pipeline.cli.settings import Buildable, Place
 from pipeline.core.deployment import Deployment, Image
-from pipeline.errors import PipelineError, UsageError
+from pipeline.errors import KustomizationUnusable, NotFound, PipelineError, UsageError
+
+if TYPE_CHECKING:
+    from pipeline.core.kustomization import Entry
 
 
 def deploy(run: Run) -> None:
@@ -71,10 +77,20 @@ def wait(run: Run) -> None:
     named = run.text("gitops", config.gitops.url if config else None, known.repository if known else None)
     where = settings.place(run, config, earlier) if named else None
     settings.identity(run, where.name if where else run.required("env", earlier.environment), earlier)
-    images = (
-        tuple(Image(name=i.name, repository=i.name, tag=i.tag) for i in settings.wanted_images(run)) or earlier.images
-    )
+    images = _awaited(run, where, settings.registry(run, config)) or earlier.images
+    run.report.update(images=images)
     stages.enter_rollout(run, stages.wait(run, where, run.text("revision", known.revision if known else None), images))
+
+
+def _awaited(run: Run, where: Place | None, registry: str) -> tuple[Image, ...]:
+    """The images that --image names; a kustomization that cannot be read keeps nobody from waiting."""
+    wanted = settings.wanted_images(run)
+    known: "Mapping[str, Entry]" = {}
+    try:
+        known = stages.entries(run, where) if where and wanted else {}
+    except (NotFound, KustomizationUnusable) as error:
+        run.progress.say(f"Images are taken to be in {registry} unless their names say more: {error}")
+    return stages.name_images(known, wanted, registry)
 
 
 def notify(run: Run) -> None:

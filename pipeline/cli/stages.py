@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
@@ -68,28 +69,36 @@ def read_overlays(run: Run, where: Place) -> "Head":
     return publish_change.read_overlays(where.repository, where.head, settings.overlays(run, where))
 
 
-def find_images(run: Run, where: Place, wanted: Iterable[Wanted], registry: str) -> tuple[Image, ...]:
-    """What `--image NAME=TAG` means: the repository that the kustomization names, the digest that the registry has.
-
-    Raises ImageNotFound unless --no-check-image, and RegistryDenied or Unreachable.
-    """
-    known = entries(run, where)
+def name_images(known: "Mapping[str, Entry]", wanted: Iterable[Wanted], registry: str) -> tuple[Image, ...]:
+    """What `--image NAME=TAG` means: the repository that the kustomization names, else NAME in `registry`."""
     images = []
     for item in wanted:
         entry = known.get(item.name)
         repository = (entry.new_name or entry.name) if entry else in_registry(item.name, registry)
-        digest = item.digest
-        if not run.switch("no-check-image"):
-            from pipeline.edges.registry import OciRegistry
-
-            found = OciRegistry(_logins(run, registry)).look_up(repository, item.tag)
-            if found is None:
-                raise ImageNotFound(f"{repository}:{item.tag} is not in the registry")
-            if digest and digest != found.digest:
-                raise ImageNotFound(f"{repository}:{item.tag} is {found.digest} in the registry, not {digest}")
-            digest = found.digest
-        images.append(Image(name=item.name, repository=repository, tag=item.tag, digest=digest))
+        images.append(Image(name=item.name, repository=repository, tag=item.tag, digest=item.digest))
     return tuple(images)
+
+
+def find_images(run: Run, where: Place, wanted: Iterable[Wanted], registry: str) -> tuple[Image, ...]:
+    """What `--image NAME=TAG` means, with the digest that the registry has.
+
+    Raises ImageNotFound unless --no-check-image, and RegistryDenied or Unreachable.
+    """
+    images = name_images(entries(run, where), wanted, registry)
+    if run.switch("no-check-image"):
+        return images
+    from pipeline.edges.registry import OciRegistry
+
+    look_up = OciRegistry(_logins(run, registry)).look_up
+    checked = []
+    for image in images:
+        found = look_up(image.repository, image.tag)
+        if found is None:
+            raise ImageNotFound(f"{image.reference} is not in the registry")
+        if image.digest and image.digest != found.digest:
+            raise ImageNotFound(f"{image.reference} is {found.digest} in the registry, not {image.digest}")
+        checked.append(replace(image, digest=found.digest))
+    return tuple(checked)
 
 
 def publish(run: Run, where: Place, images: tuple[Image, ...], kind: Kind = "deploy") -> "PublishedChange":

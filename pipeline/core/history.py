@@ -1,6 +1,6 @@
 """What the history of a kustomization says of versions: which deployment was the last, and what stood there before."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pipeline.core.deployment import Kind
@@ -13,8 +13,8 @@ class Step:
     revision: str
     kind: Kind | None
     """Of the commit's trailer; None when a person made it."""
-    before: dict[str, str | None]
-    after: dict[str, str | None]
+    before: Mapping[str, str | None]
+    after: Mapping[str, str | None]
 
     @property
     def changed(self) -> tuple[str, ...]:

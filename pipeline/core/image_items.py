@@ -88,7 +88,7 @@ def tag_setter(items: Sequence[Item], name: str) -> tuple[Item, str] | None:
                 setter = item
             image = item.text("newName") or image
     found = setter or last
-    return found and (found, image)
+    return (found, image) if found else None
 
 
 def _texts(tree: Tree, node: MappingNode) -> dict[str, tuple[ScalarNode, ScalarNode]]:

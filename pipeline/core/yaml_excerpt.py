@@ -31,9 +31,9 @@ _ODD_BREAK = re.compile("[\x85\u2028\u2029\ufeff]|\r(?!\n)")
 
 
 class Piece(NamedTuple):
-    """`length` characters at `position` in the text, which stand at `index` among all pieces put together."""
+    """`length` characters at `position` in the text, which stand at `start` among all pieces put together."""
 
-    index: int
+    start: int
     position: int
     length: int
 
@@ -86,7 +86,7 @@ def _pieces(spans: list[tuple[int, int]]) -> tuple[Piece, ...]:
     for start, stop in spans:
         if pieces and pieces[-1].position + pieces[-1].length == start:
             last = pieces.pop()
-            pieces.append(Piece(last.index, last.position, last.length + stop - start))
+            pieces.append(Piece(last.start, last.position, last.length + stop - start))
         else:
             pieces.append(Piece(index, start, stop - start))
         index += stop - start

@@ -77,8 +77,8 @@ class Tree:
 
     def position(self, index: int) -> int:
         """Where the character stands in `text` that the parser saw at `index`."""
-        piece = self.pieces[bisect_right(self.pieces, index, key=lambda piece: piece.index) - 1]
-        return piece.position + index - piece.index
+        piece = self.pieces[bisect_right(self.pieces, index, key=lambda piece: piece.start) - 1]
+        return piece.position + index - piece.start
 
     def unusable(self, node: Node, problem: str, remedy: str | None = None) -> KustomizationUnusable:
         """The error that names the node's line."""
@@ -231,4 +231,4 @@ def _meet(nodes: Iterable[Node], met: set[int]) -> list[Node]:
 
 
 def _style(node: Node) -> object:
-    return node.style if isinstance(node, ScalarNode) else node.flow_style
+    return node.style if isinstance(node, ScalarNode) else getattr(node, "flow_style", None)

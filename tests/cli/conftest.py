@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,12 +43,14 @@ class Scene:
     gitops_url: str
     environ: dict[str, str] = field(default_factory=dict)
 
-    def run(self, *arguments: str, cwd: Path | None = None, stdin: str = "", **environ: str) -> Done:
+    def run(
+        self, *arguments: str, cwd: Path | None = None, stdin: str = "", environ: Mapping[str, str] | None = None
+    ) -> Done:
         """Run `python -m pipeline` as a user would, in the application repository."""
         done = subprocess.run(
             (sys.executable, "-m", "pipeline", *arguments),
             cwd=cwd or self.app.path,
-            env={**self.environ, **environ},
+            env={**self.environ, **(environ or {})},
             input=stdin,
             capture_output=True,
             text=True,

@@ -10,6 +10,10 @@ from pipeline.sandbox.world import SLACK_TOKEN
 from tests.cli.conftest import Done, Scene
 
 
+def slack(scene: Scene) -> dict[str, str]:
+    return {"SLACK_API_URL": f"{scene.sandbox.slack_url}api/", "SLACK_BOT_TOKEN": SLACK_TOKEN.reveal()}
+
+
 def test_a_commit_of_three_services_becomes_one_commit_and_a_healthy_rollout(scene: Scene) -> None:
     commit = scene.app.git("rev-parse", "HEAD")
     done = scene.run("deploy", "--json")
@@ -118,8 +122,7 @@ def test_the_steps_run_alone_and_hand_their_results_on(scene: Scene, tmp_path: P
         "-",
         "--json",
         stdin=waited.stdout,
-        SLACK_API_URL=scene.sandbox.slack_url + "api/",
-        SLACK_BOT_TOKEN=SLACK_TOKEN.reveal(),
+        environ=slack(scene),
     )
     assert told.code == 0, told.stderr
     assert told.json["notices"]["slack"]["ts"]
@@ -136,8 +139,7 @@ def test_a_matrix_fans_in_to_one_commit(scene: Scene, tmp_path: Path) -> None:
 
 
 def test_one_slack_message_is_updated_in_place_by_a_whole_deployment(scene: Scene) -> None:
-    slack = {"SLACK_API_URL": scene.sandbox.slack_url + "api/", "SLACK_BOT_TOKEN": SLACK_TOKEN.reveal()}
-    done = scene.run("deploy", "--json", **slack)
+    done = scene.run("deploy", "--json", environ=slack(scene))
     assert done.code == 0, done.stderr
     posted = [item for item in scene.sandbox.slack.messages if not item.thread_ts]
     assert len(posted) == 1
@@ -146,7 +148,7 @@ def test_one_slack_message_is_updated_in_place_by_a_whole_deployment(scene: Scen
 
 def test_github_gets_outputs_and_a_summary(scene: Scene, tmp_path: Path) -> None:
     output, summary = tmp_path / "output", tmp_path / "summary"
-    done = scene.run("deploy", GITHUB_OUTPUT=str(output), GITHUB_STEP_SUMMARY=str(summary))
+    done = scene.run("deploy", environ={"GITHUB_OUTPUT": str(output), "GITHUB_STEP_SUMMARY": str(summary)})
     assert done.code == 0
     assert "outcome" in output.read_text()
     assert "deployed" in output.read_text()

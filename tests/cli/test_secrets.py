@@ -78,13 +78,13 @@ def test_no_command_lets_a_token_out(scene: Scene, tmp_path: Path, index: int) -
     places["tmp"].mkdir()
     watch = Watch(places["tmp"])
     with watch.watching():
-        done = scene.run(
-            *arguments,
+        environ = {
             **tokens(scene),
-            TMPDIR=str(places["tmp"]),
-            GITHUB_OUTPUT=str(places["output"]),
-            GITHUB_STEP_SUMMARY=str(places["summary"]),
-        )
+            "TMPDIR": str(places["tmp"]),
+            "GITHUB_OUTPUT": str(places["output"]),
+            "GITHUB_STEP_SUMMARY": str(places["summary"]),
+        }
+        done = scene.run(*arguments, environ=environ)
     assert watch.looks > 3
     assert not watch.found
     written = [file for file in tmp_path.rglob("*") if file.is_file()]

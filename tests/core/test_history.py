@@ -9,9 +9,7 @@ from pipeline.core.history import Step, last_deployed, version_before
 def story(*moves: tuple[str, Kind | None]) -> list[Step]:
     """Steps of one image, newest first, from moves told oldest first."""
     tags: list[str | None] = [None, *(tag for tag, _ in moves)]
-    steps = [
-        Step(str(index), kind, {"flask": tags[index]}, {"flask": tag}) for index, (tag, kind) in enumerate(moves)
-    ]
+    steps = [Step(str(index), kind, {"flask": tags[index]}, {"flask": tag}) for index, (tag, kind) in enumerate(moves)]
     return steps[::-1]
 
 
