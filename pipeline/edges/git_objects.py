@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.core import git_tree
 from pipeline.edges.git import Git, GitError
-from pipeline.errors import GitUnusable, Unreachable, UsageError
+from pipeline.errors import GitUnusable, PipelineError, Unreachable, UsageError
 from pipeline.steps.publish_change import Head
 
 DEFAULT_IDENTITY = "openeg-deploy <openeg-deploy@users.noreply.github.com>"
@@ -92,6 +92,13 @@ class GitObjects:
             if not missing:
                 return Head(revision, files, reals, folders, warnings)
             self._get(missing)
+
+    def peek(self, revision: str, path: str) -> bytes | None:
+        """A file's content in a commit; None when it is not there or cannot be had."""
+        try:
+            return next(iter(self.look_up(revision, [path]).files.values()), None)
+        except (GitError, PipelineError):
+            return None
 
     def commit(self, parent: str, files: Mapping[str, bytes], message: str, identity: Identity) -> str:
         """Make a commit on `parent` with `files`, signed when git is set so. Returns its oid."""

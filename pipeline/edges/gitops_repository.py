@@ -238,6 +238,10 @@ class TransportedRepository:
         with explained(self.name):
             return self._objects.look_up(self._head(), paths)
 
+    def peek(self, head: Head, path: str) -> bytes | None:
+        """Another file's content at `head`; None when it is not there or cannot be had."""
+        return self._objects.peek(head.revision, path)
+
     def publish(self, head: Head, files: Mapping[str, bytes], message: str) -> str | None:
         """Push a commit onto `head`: its revision, or None when somebody else has moved the branch."""
         with explained(self.name):

@@ -77,6 +77,10 @@ class WorkTree:
             revision, warnings = self._newest()
             return self._objects.look_up(revision, paths, warnings)
 
+    def peek(self, head: Head, path: str) -> bytes | None:
+        """Another file's content at `head`; None when it is not there or cannot be had."""
+        return self._objects.peek(head.revision, path)
+
     def publish(self, head: Head, files: Mapping[str, bytes], message: str) -> str | None:
         """Commit onto `head`, push, and let branch, index and files follow, as far as `commit` and `push` say.
 

@@ -4,6 +4,7 @@ Each try reads the branch's head, judges the order of commits and edits anew, on
 if the head has not moved meanwhile. Nothing is ever rebased, and no old bytes are put on a new head.
 """
 
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ import tenacity
 from pipeline.core import commit_message, diff, order
 from pipeline.core.commit_message import Trailers
 from pipeline.core.deployment import ChangedLine, Gitops, Image, Kind, changed_files
-from pipeline.core.image import require_commit
+from pipeline.core.image import is_commit, require_commit
 from pipeline.core.kustomization import KUSTOMIZATION_NAMES, Entry, ImageEdit, read_entries
 from pipeline.core.order import Relation, Rule
 from pipeline.core.progress import Progress
@@ -64,6 +65,9 @@ class GitopsRepository(Protocol):
 
     def read(self, paths: Sequence[str]) -> Head:
         """Fetch the head as it is now. A path that leads nowhere is left out."""
+
+    def peek(self, head: Head, path: str) -> bytes | None:
+        """Another file's content at `head`; None when it is not there or cannot be had."""
 
     def publish(self, head: Head, files: Mapping[str, bytes], message: str) -> str | None:
         """Put a commit with `files` (by real path) onto `head`: the new revision, or None when the head has moved."""
@@ -159,7 +163,7 @@ def publish_change(
 
     def attempt() -> PublishedChange:
         now = _complete(repository, inputs.overlays, first.pop() if first else None, sleep)
-        plan = make_plan(now, inputs, ancestry)
+        plan = make_plan(now, inputs, ancestry, functools.partial(repository.peek, now))
         if plan.outcome != "planned" or inputs.dry_run:
             return _result(repository, plan, plan.outcome, now.revision)
         revision = repository.publish(now, plan.after, plan.message)
@@ -199,8 +203,12 @@ def entries(head: Head, overlays: Sequence[str]) -> Mapping[str, Entry]:
     return {entry.name: entry for file in files for entry in read_entries(head.files[file], file)}
 
 
-def make_plan(head: Head, inputs: Inputs, ancestry: "_Ancestry") -> Plan:
-    """What `inputs` mean for one head. Each image is judged for itself, and a superseded one is left out."""
+def make_plan(head: Head, inputs: Inputs, ancestry: "_Ancestry", peek: Callable[[str], bytes | None]) -> Plan:
+    """What `inputs` mean for one head. Each image is judged for itself, and a superseded one is left out.
+
+    Whether the manifests name the image at all is looked up when it is first adopted, and in a dry run: over a network
+    it costs a request or two.
+    """
     paths = dict.fromkeys(kustomization_file(head, overlay) for overlay in inputs.overlays)
     files = {path: head.files[path] for path in paths}
     present: dict[str, list[str]] = {}
@@ -226,12 +234,14 @@ def make_plan(head: Head, inputs: Inputs, ancestry: "_Ancestry") -> Plan:
         return Plan(
             outcome="superseded", images=tuple(superseded), superseded=tuple(superseded), warnings=tuple(warnings)
         )
+    adopted = any(image.previous is None or not is_commit(image.previous) for image in wanted)
     edit = edit_tag.edit_tag(
         files,
         edit_tag.Inputs(
             images=tuple(ImageEdit(image.name, image.tag, image.digest, image.repository) for image in wanted),
             create=inputs.create,
         ),
+        peek if adopted or inputs.dry_run else None,
     )
     if not edit.files:
         return Plan(

@@ -296,6 +296,13 @@ def test_new_files_are_made_with_their_folders(address: str, world: Path, opened
     git(world, "fsck", "--strict")
 
 
+def test_an_image_that_no_manifest_names_is_warned_about(address: str, world: Path, opened: Open) -> None:
+    web = b"kind: Pod\nspec:\n  containers:\n    - image: registry.oud.kr/flask\n"
+    overlay = b"resources: [../../base]\nimages: [{name: flask}]\n"
+    commit(world, {FILE: overlay, "base/kustomization.yaml": b"resources: [web.yaml]\n", "base/web.yaml": web})
+    assert "no manifest has the image flask" in bump(opened(address)).warnings[0]
+
+
 def test_a_large_file_is_read_whole(address: str, world: Path, opened: Open) -> None:
     large = os.urandom(3 << 20)
     commit(world, {"large": large})

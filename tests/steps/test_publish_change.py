@@ -38,6 +38,7 @@ class Memory:
     revision: int = 1
     reads: int = 0
     messages: list[str] = field(default_factory=list)
+    peeked: list[str] = field(default_factory=list)
 
     def read(self, paths: Sequence[str]) -> Head:
         self.reads += 1
@@ -52,6 +53,10 @@ class Memory:
         prefix = "" if folder == "." else f"{folder}/"
         below = [path[len(prefix) :] for path in self.files if path.startswith(prefix)]
         return tuple(dict.fromkeys(path.partition("/")[0] for path in below))
+
+    def peek(self, head: Head, path: str) -> bytes | None:
+        self.peeked.append(f"{head.revision}:{path}")
+        return self.files.get(path)
 
     def publish(self, head: Head, files: Mapping[str, bytes], message: str) -> str | None:
         if self.others:
@@ -335,6 +340,21 @@ def test_a_head_without_the_overlay_is_read_again() -> None:
     assert publish_change(repository, Line(), inputs, Silent(), head=head).outcome == "published"
     again = read_overlays(repository, head, ["x"])
     assert entries(again, ["x"])["flask"].tag == tag("new")
+
+
+WRONG = {
+    FILE: b"resources: [web.yaml]\nimages: [{name: flask}]\n",
+    f"{OVERLAY}/web.yaml": b"kind: Pod\nspec:\n  containers:\n    - image: registry.oud.kr/flask\n",
+}
+
+
+def test_an_image_that_no_manifest_names_is_warned_about_at_its_first_adoption() -> None:
+    repository = Memory(dict(WRONG))
+    assert "no manifest has the image flask" in bump(repository, image("flask", "old")).warnings[0]
+    repository.peeked.clear()
+    assert not bump(repository, image("flask", "new"), source=Line()).warnings
+    assert repository.peeked == []
+    assert "no manifest" in bump(repository, image("flask", "newest"), source=Line(), dry_run=True).warnings[0]
 
 
 def test_a_work_tree_that_is_not_pushed_is_only_edited() -> None:
