@@ -30,9 +30,9 @@ def edit(run: Run) -> None:
         )
 
     edits = tuple(ImageEdit(image.name, image.tag, image.digest) for image in wanted)
-    result = edit_tag.edit_tag(files, edit_tag.Inputs(edits, create=run.switch("create")))
+    result = edit_tag.edit_tag(files, edit_tag.Inputs(edits, create=run.switch("create")), _read_if_there)
     for warning in result.warnings:
-        run.progress.say(warning)
+        run.progress.say(f"warning: {warning}")
     run.report.diff = diff.unified(files, result.files)
     if in_place and not dry_run:
         for name, data in result.files.items():
@@ -48,6 +48,13 @@ def _read(name: str) -> bytes:
         return Path(name).read_bytes()
     except OSError as error:
         raise NotFound(f"{name}: {error.strerror}", remedy="Name kustomization files that can be read.") from error
+
+
+def _read_if_there(name: str) -> bytes | None:
+    try:
+        return Path(name).read_bytes()
+    except OSError:
+        return None
 
 
 def _replace(path: Path, data: bytes) -> None:
