@@ -85,7 +85,7 @@ def wait(run: Run) -> None:
 def _awaited(run: Run, where: Place | None, registry: str) -> tuple[Image, ...]:
     """The images that --image names; a kustomization that cannot be read keeps nobody from waiting."""
     wanted = settings.wanted_images(run)
-    known: "Mapping[str, Entry]" = {}
+    known: Mapping[str, Entry] = {}
     try:
         known = stages.entries(run, where) if where and wanted else {}
     except (NotFound, KustomizationUnusable) as error:

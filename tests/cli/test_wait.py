@@ -1,0 +1,34 @@
+"""`wait` by itself, with nothing but flags."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Scene
+
+
+@pytest.mark.parametrize(
+    ("overlay", "proof"),
+    [
+        ("overlays/production", "2 pods run openegflask:"),
+        ("overlays/none", "no pod of registry.oud.kr/openegflask is expected here"),
+    ],
+)
+def test_an_image_is_looked_for_where_the_kustomization_says(
+    scene: Scene, tmp_path: Path, overlay: str, proof: str
+) -> None:
+    commit = scene.app.git("rev-parse", "HEAD")
+    revision = scene.run("deploy", "--json").json["gitops"]["revision"]
+    flags = ("--app", "openeg-system", "--gitops", scene.gitops_url, "--overlay", overlay, "--revision", revision)
+    done = scene.run("wait", "--image", f"openegflask={commit}", *flags, "--json", cwd=tmp_path)
+    assert done.code == 0, done.stderr
+    assert proof in done.json["rollout"]["applications"][0]["proof"]
+    assert ("taken to be in registry.oud.kr" in done.stderr) == (overlay == "overlays/none")
+
+
+def test_a_tag_that_does_not_run_is_not_taken_for_deployed(scene: Scene, tmp_path: Path) -> None:
+    revision = scene.run("deploy", "--json").json["gitops"]["revision"]
+    flags = ("--app", "openeg-system", "--gitops", scene.gitops_url, "--revision", revision, "--grace", "0.5")
+    done = scene.run("wait", "--image", f"openegflask={'a' * 40}", *flags, "--json", cwd=tmp_path)
+    assert done.code == 11
+    assert done.json["rollout"]["applications"][0]["cause"]["reason"] == "ImageNotUsed"
