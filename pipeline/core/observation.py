@@ -58,6 +58,11 @@ class Observation:
         return of_ours or (self.reached and self.state.tried)
 
     @property
+    def applied(self) -> tuple[str, ...]:
+        """The images that the manifests of our commit name, as applied; empty where Argo CD does not tell."""
+        return self.state.operation.images if self.state.operation and self.carried else ()
+
+    @property
     def unsynced(self) -> bool:
         """Whether our commit is known to Argo CD and not synced, and no sync of it is or was under way."""
         state = self.state

@@ -17,8 +17,9 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from pipeline.core.argocd import Pod, Resource
-from pipeline.core.deployment import Application, Cause, RolloutOutcome
+from pipeline.core.deployment import Application, Cause, Image, RolloutOutcome
 from pipeline.core.observation import Observation, matches
+from pipeline.core.wording import short
 
 DEFAULT_GRACE_SECONDS = 30.0
 BACKOFF_GRACE_SECONDS = 2.0
@@ -169,7 +170,7 @@ def describe(seen: Observation) -> str:
         ours, others = seen.pods_of(image)
         if ours or others:
             ready = sum(pod.healthy for pod in ours)
-            parts.append(f"{ready}/{len(ours) or len(others)} pods on {image.tag[:7]}")
+            parts.append(f"{ready}/{len(ours) or len(others)} pods on {_brief(image)}")
     parts += [f"{pod}: {pod.reason}" for pod in seen.suspects if not pod.healthy and pod.reason != "Running"]
     return " · ".join(parts[:6])
 
@@ -205,15 +206,15 @@ def _superseded(seen: Observation) -> Final | None:
     state = seen.state
     if seen.standing != "later":
         return None
-    applied = state.operation.images if state.operation and seen.carried else ()
-    named = [match for ref in applied for image in seen.expected.images if (match := matches(image, ref)) is not None]
+    tags = [matches(image, reference) for reference in seen.applied for image in seen.expected.images]
+    named = [match for match in tags if match is not None]
     running = [seen.pods_of(image) for image in seen.expected.images] if state.settled and not named else []
     by_manifests = bool(named) and not any(named)
     by_pods = any(others for _, others in running) and not any(ours for ours, _ in running)
     if not (by_manifests or by_pods):
         return None
-    images = ", ".join(image.reference for image in seen.expected.images)
-    return _good(seen, "superseded", f"the later commit {seen.short_revision} runs another image in place of {images}")
+    images = ", ".join(map(_brief, seen.expected.images))
+    return _good(seen, "superseded", f"the later commit {seen.short_revision} runs another image than {images}")
 
 
 def _deployed(seen: Observation) -> Final | None:
@@ -227,13 +228,13 @@ def _deployed(seen: Observation) -> Final | None:
         ours, others = seen.pods_of(image)
         ready = sum(pod.healthy for pod in ours)
         if ours and ready:
-            words.append(f"{ready} pod{' runs' if ready == 1 else 's run'} {image.reference}")
+            words.append(f"{ready} pod{' runs' if ready == 1 else 's run'} {_brief(image)}")
         elif ours or (others and seen.standing != "later"):
             return None
         elif others:
             words.append(f"{image.repository} was moved on to another tag by a later commit")
         else:
-            words.append(f"no pod of {image.repository} is expected here (no replicas, a CronJob, or not part of it)")
+            words.append(f"no pod of {image.repository} is expected here ({_why_no_pod(seen, image)})")
     if seen.standing == "unknown" and not any(seen.pods_of(image)[0] for image in seen.expected.images):
         return None
     if not seen.expected.images:
@@ -242,6 +243,13 @@ def _deployed(seen: Observation) -> Final | None:
         words.append(f"whether {seen.short_revision} contains our commit could not be told")
     words.append(f"Synced at {seen.short_revision} and Healthy")
     return _good(seen, "deployed", "; ".join(words))
+
+
+def _why_no_pod(seen: Observation, image: Image) -> str:
+    if not seen.applied:
+        return "no replicas, a CronJob, or not part of it"
+    named = any(matches(image, reference) is not None for reference in seen.applied)
+    return "no replicas, or a CronJob" if named else "the sync applied no manifest that names it"
 
 
 def _doubts(seen: Observation) -> Iterator[_Doubt]:
@@ -333,6 +341,11 @@ def _unused(seen: Observation) -> Iterator[_Doubt]:
             )
             verdict = _bad(seen, "failed", "ImageNotUsed", message)
             yield _Doubt(f"unused {image.name}", seen.expected.grace(DEFAULT_GRACE_SECONDS), verdict)
+
+
+def _brief(image: Image) -> str:
+    """The image for people: `openegflask:724cc4d`."""
+    return f"{image.repository.rpartition('/')[2]}:{short(image.tag)}"
 
 
 def _good(seen: Observation, outcome: Literal["deployed", "superseded"], proof: str) -> Final:

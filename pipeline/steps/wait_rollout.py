@@ -336,7 +336,7 @@ class _Wait:
 
     def _lose(self, watch: _Watch, error: ApplicationNotFound | ArgoCDDenied) -> None:
         outcome: RolloutOutcome = "not_found" if isinstance(error, ApplicationNotFound) else "denied"
-        cause = Cause(reason=type(error).__name__, message=str(error))
+        cause = Cause(reason=type(error).__name__, message=str(error).removeprefix(f"{watch.name}: "))
         self._end(watch, Application(name=watch.name, outcome=outcome, cause=cause))
 
     def _end(self, watch: _Watch, application: Application) -> None:

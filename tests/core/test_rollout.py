@@ -104,7 +104,7 @@ def test_a_deployment_goes_through_all_steps_to_its_proof() -> None:
     verdict = follow(((0.2 * at, observe(app, nodes)) for at, (_, app, nodes, _) in enumerate(STEPS)))
     assert isinstance(verdict, Final)
     assert verdict.application.revision == OURS
-    assert verdict.application.proof == f"1 pod runs {IMAGE}; Synced at aaaaaaa and Healthy"
+    assert verdict.application.proof == "1 pod runs openegflask:1111111; Synced at aaaaaaa and Healthy"
 
 
 def test_pods_of_earlier_rollouts_neither_prove_nor_fail() -> None:
@@ -133,6 +133,21 @@ def test_where_no_pod_is_expected_the_proof_says_so(nodes: Json, words: str) -> 
     assert isinstance(verdict, Final)
     assert verdict.application.outcome == "deployed"
     assert words in (verdict.application.proof or "")
+
+
+@pytest.mark.parametrize(
+    ("applied", "why"),
+    [
+        ([], "(no replicas, a CronJob, or not part of it)"),
+        ([IMAGE, "redis:7"], "(no replicas, or a CronJob)"),
+        (["redis:7"], "(the sync applied no manifest that names it)"),
+    ],
+)
+def test_why_no_pod_is_expected_is_told_as_far_as_it_is_known(applied: list[str], why: str) -> None:
+    results = [{"kind": "Deployment", "name": "web", "status": "Synced", "images": applied}]
+    verdict = judge(observe(application(results=results), tree()), {}, 0)
+    assert isinstance(verdict, Final)
+    assert why in (verdict.application.proof or "")
 
 
 def test_a_configuration_change_is_proved_without_pods() -> None:
@@ -211,7 +226,7 @@ def test_images_alone_are_waited_for_without_a_revision() -> None:
     expected = Expectation(revision=None, images=(FLASK,))
     verdict = judge(observe(application(LATER), RUNNING, expected=expected), {}, 0)
     assert isinstance(verdict, Final)
-    assert verdict.application.proof == f"1 pod runs {IMAGE}; Synced at bbbbbbb and Healthy"
+    assert verdict.application.proof == "1 pod runs openegflask:1111111; Synced at bbbbbbb and Healthy"
 
 
 def test_a_branch_rewritten_without_our_commit_fails_but_an_old_revision_waits() -> None:
@@ -568,7 +583,8 @@ def test_what_goes_on_is_told_in_a_few_words() -> None:
     seen = observe(application(health="Progressing"), tree(pod(), pod(reason="ContainerCreating", name="web-2")))
     verdict = judge(seen, {}, 0)
     assert isinstance(verdict, Pending)
-    assert verdict.text == "Progressing · Synced at aaaaaaa · 1/2 pods on 1111111 · Pod/web-2: ContainerCreating"
+    pods = "1/2 pods on openegflask:1111111 · Pod/web-2: ContainerCreating"
+    assert verdict.text == f"Progressing · Synced at aaaaaaa · {pods}"
 
 
 @pytest.mark.parametrize("shape", [{}, {"metadata": None, "spec": None, "status": None}, {"status": {"sync": {}}}])

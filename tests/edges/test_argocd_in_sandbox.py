@@ -68,7 +68,7 @@ def test_a_deployment_is_proved_whatever_the_front_does_to_streams(make: Make, g
     world = make(**settings)
     revision = gitops.deploy(TAG)
     one = only(wait(world, revision))
-    assert one.proof == f"2 pods run example/web:{TAG}; Synced at {revision[:7]} and Healthy"
+    assert one.proof == f"2 pods run web:{TAG[:7]}; Synced at {revision[:7]} and Healthy"
     again = only(wait(world, revision))
     assert (again.outcome, again.revision) == ("deployed", revision)
 

@@ -34,7 +34,6 @@ from pipeline.errors import (
 )
 from pipeline.steps.wait_rollout import Inputs, error_of, wait_rollout
 from tests.argocd_shapes import (
-    IMAGE,
     LATER,
     NEW_IMAGE,
     OLD,
@@ -175,7 +174,7 @@ def test_a_deployment_is_followed_to_its_proof() -> None:
     one = only(run(story))
     assert (one.outcome, one.revision, story.now) == ("deployed", OURS, 5.1)
     assert story.asked == ["watch demo", "refresh demo at 0", "follow demo", "tree demo", "drop demo"]
-    assert story.shown[-1] == f"demo: deployed · 1 pod runs {IMAGE}; Synced at aaaaaaa and Healthy"
+    assert story.shown[-1] == "demo: deployed · 1 pod runs openegflask:1111111; Synced at aaaaaaa and Healthy"
 
 
 def test_an_application_that_already_runs_our_revision_returns_at_once() -> None:
@@ -342,6 +341,8 @@ def test_each_application_has_its_own_outcome() -> None:
         "gone": "not_found",
         "secret": "denied",
     }
+    told = str(error_of(rollout)).splitlines()
+    assert told[1:] == ["gone: ApplicationNotFound: no such application", "secret: ArgoCDDenied: permission denied"]
 
 
 def test_an_application_that_is_deleted_meanwhile_stays_lost() -> None:
