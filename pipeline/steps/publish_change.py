@@ -31,7 +31,7 @@ from pipeline.errors import (
 from pipeline.steps import edit_tag
 
 _UNREACHABLE_TRIES = 4
-_LONGEST_PAUSE_SECONDS = 3.0
+_LONGEST_PAUSE_SECONDS = 6.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +179,7 @@ def publish_change(
 
     racing = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(_LostRaceError),
-        wait=tenacity.wait_random_exponential(multiplier=0.2, max=_LONGEST_PAUSE_SECONDS),
+        wait=tenacity.wait_random_exponential(multiplier=0.5, max=_LONGEST_PAUSE_SECONDS),
         stop=lambda state: clock() - started + state.upcoming_sleep >= inputs.deadline_seconds,
         retry_error_callback=give_up,
         before_sleep=lambda state: progress.show(
