@@ -27,6 +27,7 @@ from pipeline.errors import (
     PipelineError,
     RepositoryNotFound,
     Unreachable,
+    UsageError,
 )
 
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # a missing git is reported when it is first run
@@ -91,10 +92,16 @@ def _is_remote(address: str) -> bool:
 
 
 def parse_address(address: str, token: Secret | None) -> Address:
-    """Take credentials out of a URL. A password in it goes before `token`, which counts for HTTP only."""
+    """Take credentials out of a URL. A password in it goes before `token`, which counts for HTTP only.
+
+    Raises UsageError for a URL that is none; it does not repeat the URL, which may hold a password.
+    """
     if not re.match("https?://", address):
         return Address(re.sub(r"^(ssh://[^/@:]*):[^/@]*@", r"\1@", address))
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError as error:
+        raise UsageError(f"the repository's address is not a URL: {error}") from None
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
     url = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
     if password or token:
@@ -262,7 +269,7 @@ _MEANINGS: tuple[tuple[type[PipelineError], tuple[str, ...]], ...] = (
         RepositoryNotFound,
         (
             *("not found", "does not appear to be a git repository", "not a git repository"),
-            *("returned error: 404", "no such file or directory"),
+            *("returned error: 404", "no such file or directory", "must be run in a work tree"),
         ),
     ),
     (
@@ -287,7 +294,10 @@ def explain(error: GitError, where: str) -> PipelineError:
     rejection = _REJECTED.search(error.stdout)
     if rejection is None:
         own = "\n".join(line for line in told if line not in from_server)
-        return _meaning(own)(f"{where}: {'; '.join(_words(told)) or error}")
+        owner = re.search("git config .*safe.directory .*", own)
+        return _meaning(own)(
+            f"{where}: {'; '.join(_words(told)) or error}", remedy=f"Trust the folder: {owner[0]}" if owner else None
+        )
     # What a hook prints is its own affair: the verdict alone tells which kind of rejection it was.
     verdict = rejection[1]
     kind = _meaning(error.stderr) if "unpack" in verdict else _meaning(verdict)

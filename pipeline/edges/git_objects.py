@@ -155,7 +155,10 @@ class GitObjects:
         return match[1].decode() if match else None
 
     def _tree(self, revision: str) -> str:
-        return self.read(revision)[5:45].decode()  # a commit begins with "tree OID"
+        try:
+            return self.read(revision)[5:45].decode()  # a commit begins with "tree OID"
+        except _MissingError:
+            raise Unreachable(f"commit {revision} is not in the repository, or was cut off from its history") from None
 
     def _get(self, oids: set[str]) -> None:
         if self._fetch:

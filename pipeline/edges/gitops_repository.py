@@ -18,9 +18,10 @@ from pipeline.edges.git import Address, Git, GitError, Scratch, explain, explain
 from pipeline.edges.git_objects import FileChange, GitObjects, Identity
 from pipeline.edges.git_push import push_commit
 from pipeline.edges.work_tree import WorkTree
-from pipeline.errors import BranchNotFound, CommitRefused, RepositoryNotFound, UsageError
+from pipeline.errors import BranchNotFound, CommitRefused, GitUnusable, RepositoryNotFound, UsageError
 from pipeline.steps.publish_change import Head
 
+_NO_BRANCH_NAME = re.compile(r"[\s:~^?*\[\\\x00-\x1f\x7f]|\.\.|@\{|//|^/|/$")
 _DEPTHS = (100, 2000, 2**31 - 1)  # of history; the last one stands for all
 
 
@@ -37,7 +38,7 @@ def open_repository(
     """Open the repository at a URL or path; `branch` is its default, or the checked-out one of a work tree.
 
     `push` and `commit` may be switched off for a work tree alone. Nothing is fetched before the first read.
-    Raises RepositoryNotFound, UsageError.
+    Raises RepositoryNotFound, UsageError, GitUnusable.
     """
     address = parse_address(where, token)
     identity = Identity(author, committer or author)
@@ -49,7 +50,10 @@ def open_repository(
         raise RepositoryNotFound(f"{where}: no such folder")
     git = Git(path)
     with explained(where):
-        bare, folder = git.line("rev-parse", "--is-bare-repository", "--absolute-git-dir").splitlines()
+        asked = ("--is-bare-repository", "--show-object-format", "--absolute-git-dir")
+        bare, hashing, folder = git.line("rev-parse", *asked).split("\n", 2)
+    if hashing != "sha1":
+        raise GitUnusable(f"{where}: a repository with {hashing} object names", remedy="Use a SHA-1 repository.")
     if bare == "true":
         _only_for_work_trees(push, commit)
         return TransportedRepository(_Neighbour(Path(folder)), str(path), branch, identity)
@@ -222,6 +226,8 @@ class TransportedRepository:
     def branch(self) -> str:
         """The branch that was asked for, else the repository's default. Raises BranchNotFound."""
         if self._branch:
+            if _NO_BRANCH_NAME.search(self._branch):
+                raise BranchNotFound(f"{self.name} cannot have a branch {self._branch!r}: git allows no such name")
             return self._branch
         with explained(self.name):
             default, _ = self._origin.branches()

@@ -47,9 +47,13 @@ def open_source(where: str, *, token: Secret | None = None) -> SourceRepository 
     address = parse_address(where, token)
     if address.path is None:
         return SourceRepository(None, CommitGraph(address), complete=False)
+    if not address.path.is_dir():
+        return None
     git = Git(address.path)
-    folder = git.try_line("rev-parse", "--path-format=absolute", "--git-common-dir") if address.path.is_dir() else None
-    if folder is None:
+    try:
+        with explained(where):
+            folder = git.line("rev-parse", "--path-format=absolute", "--git-common-dir")
+    except RepositoryNotFound:
         return None
     origin = _origin(git, address.path, token)
     if origin is None and git.line("rev-parse", "--is-bare-repository") == "true":
@@ -70,11 +74,13 @@ def checkout(path: Path) -> Checkout:
     if not path.is_dir():
         raise RepositoryNotFound(f"{path}: no such folder")
     git = Git(path)
-    top = git.try_line("rev-parse", "--show-toplevel")
-    if top is None:
+    try:
+        with explained(str(path)):
+            top = git.line("rev-parse", "--show-toplevel")
+    except RepositoryNotFound:
         raise RepositoryNotFound(
             f"{path}: not a git work tree", remedy="Run in the application's repository, or name it with --source."
-        )
+        ) from None
     head = git.try_line("show", "--no-patch", "--format=%H %cI", "HEAD")
     if head is None:
         raise BranchNotFound(f"{top}: there is no commit yet", remedy="Commit the sources first.")

@@ -20,6 +20,7 @@ from pipeline.errors import (
     PipelineError,
     RepositoryNotFound,
     Unreachable,
+    UsageError,
 )
 from tests.git_world import QUIET
 
@@ -68,6 +69,22 @@ def test_credentials_leave_the_url(text: str, token: Secret | None, url: str, cr
 )
 def test_what_is_on_this_machine_has_a_path(text: str, path: Path | None) -> None:
     assert parse_address(text, None).path == path
+
+
+def test_an_address_that_is_no_url_is_told_without_its_password() -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_address("http://ada:pw@[::1/x", None)
+    assert "pw" not in str(caught.value)
+
+
+def test_a_folder_of_somebody_else_is_told_with_what_git_says_to_do() -> None:
+    stderr = (
+        "fatal: detected dubious ownership in repository at '/srv/a'\nTo add an exception for this directory, call:\n\n"
+        "\tgit config --global --add safe.directory /srv/a\n"
+    )
+    error = explain(GitError("rev-parse", 128, "", stderr), "/srv/a")
+    assert type(error) is GitDenied
+    assert error.remedy == "Trust the folder: git config --global --add safe.directory /srv/a"
 
 
 def test_a_user_name_alone_is_for_the_machine_s_own_credential_helpers() -> None:

@@ -322,6 +322,20 @@ def test_a_missing_branch_is_told_with_those_that_are_there(near: str, opened: O
         opened(near, "none").read([])
 
 
+@pytest.mark.parametrize("branch", ["a:b", "a..b", "a b", "x\ny", "*", "/x", "-", "--upload-pack=touch x"])
+def test_a_branch_name_that_git_forbids_is_not_found(near: str, opened: Open, branch: str) -> None:
+    with pytest.raises(BranchNotFound):
+        opened(near, branch).read([])
+
+
+def test_a_repository_with_other_object_names_is_told(tmp_path: Path, opened: Open) -> None:
+    git(tmp_path, "init", "--quiet", "--bare", "--object-format=sha256", "other/gitops.git")
+    with served(tmp_path / "other") as url:
+        for address in (str(tmp_path / "other/gitops.git"), f"{url}/gitops.git"):
+            with pytest.raises((GitUnusable, BranchNotFound)):
+                opened(address, "main").read([])
+
+
 @pytest.mark.parametrize("branch", [None, "main"])
 def test_an_empty_repository_is_told(tmp_path: Path, opened: Open, branch: str | None) -> None:
     root = tmp_path / "empty"
@@ -334,7 +348,7 @@ def test_an_empty_repository_is_told(tmp_path: Path, opened: Open, branch: str |
 
 
 def test_a_missing_repository_is_told(url: str, tmp_path: Path, opened: Open) -> None:
-    for address in (f"{url}-none", str(tmp_path / "none"), str(tmp_path)):
+    for address in (f"{url}-none", str(tmp_path / "none"), str(tmp_path), "/", str(Path(__file__).parents[2] / ".git")):
         with pytest.raises(RepositoryNotFound):
             opened(address).read([])
 
