@@ -111,7 +111,6 @@ def test_a_signal_ends_a_wait_at_once_and_still_prints_the_result(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 -- else a background run ignores it
     ) as process:
         time.sleep(2)
         os.kill(process.pid, number)

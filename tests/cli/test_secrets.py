@@ -1,5 +1,7 @@
 """No token reaches output, command lines of child processes, the repositories, or files, whatever command runs."""
 
+import contextlib
+import os
 import threading
 import time
 import uuid
@@ -45,12 +47,11 @@ class Watch:
     def _look(self) -> None:
         while not self._over.is_set():
             self.looks += 1
-            for file in (*Path("/proc").glob("[0-9]*/cmdline"), *self._folder.rglob("*")):
-                try:
-                    if file.is_file() and MARK.encode() in file.read_bytes():
+            files = [Path(folder, name) for folder, _, names in os.walk(self._folder) for name in names]
+            for file in (*Path("/proc").glob("[0-9]*/cmdline"), *files):
+                with contextlib.suppress(OSError):  # ended or removed meanwhile
+                    if MARK.encode() in file.read_bytes():
                         self.found.add(str(file))
-                except OSError:  # ended or removed meanwhile
-                    continue
             time.sleep(0.005)
 
 
