@@ -13,7 +13,7 @@ import typer
 from pipeline.cli.app import app
 from pipeline.cli.console import Console
 from pipeline.cli.report import Report
-from pipeline.errors import Bug, PipelineError, UsageError
+from pipeline.errors import Bug, ExtraMissing, PipelineError, UsageError
 
 # Typer exports the leaves of its error tree only; the root is what every usage error is.
 _ClickError: type[Exception] = typer.BadParameter.mro()[2]
@@ -41,6 +41,8 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
             remedy = f"Run `{context.command_path} --help`." if context else UsageError.remedy
             message = error.format_message() if hasattr(error, "format_message") else str(error)
             report.fail(UsageError(message, remedy=remedy))
+        except ModuleNotFoundError as error:
+            report.fail(ExtraMissing(f"this command needs the Python package {error.name!r}"))
         except Signalled as interrupt:
             report.interrupted(128 + interrupt.args[0])
         except Exception as error:  # noqa: BLE001 -- what nobody foresaw is a bug of ours, and shown as one

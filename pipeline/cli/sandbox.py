@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from pipeline.cli.flags import Run, command
-from pipeline.errors import ExtraMissing, UsageError
+from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
     from pipeline.sandbox.world import World
@@ -16,10 +16,7 @@ if TYPE_CHECKING:
 
 def up(run: Run) -> None:
     """Serve a registry, git, an Argo CD API and a Slack API on this machine until interrupted."""
-    try:
-        from pipeline.sandbox import story, world
-    except ModuleNotFoundError as error:
-        raise ExtraMissing(f"the sandbox needs the Python package {error.name!r}") from None
+    from pipeline.sandbox import story, world
     from pipeline.sandbox.cluster import FAULT_KINDS, Fault
 
     faults = {}

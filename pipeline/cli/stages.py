@@ -14,7 +14,7 @@ from pipeline.core.deployment import Image, Kind, Notices, Rollout
 from pipeline.core.image import Wanted, in_registry
 from pipeline.core.links import commit_page
 from pipeline.core.order import Rule
-from pipeline.errors import ExtraMissing, ImageNotFound, NotAvailableYet, PipelineError, UsageError
+from pipeline.errors import ImageNotFound, NotAvailableYet, PipelineError, UsageError
 
 if TYPE_CHECKING:
     from pipeline.core.kustomization import Entry
@@ -202,19 +202,27 @@ def wait(
 
 
 def notify(run: Run, where: Place | None = None, *, final: bool = True) -> None:
-    """Bring the one Slack message of this deployment up to date; silent where Slack is not configured."""
+    """Bring the one Slack message of this deployment up to date; silent where Slack is not configured.
+
+    Whatever goes wrong is a warning: a deployment does not depend on being told.
+    """
     token, webhook = run.secret("slack-token"), run.secret("slack-webhook")
     if token is None and webhook is None:
         return
-    try:
-        from pipeline.edges import slack
-    except ModuleNotFoundError as error:
-        raise ExtraMissing(f"notices need the Python package {error.name!r}") from None
     from pipeline.steps import write_notice
 
-    messenger = slack.connect(token, webhook, run.text("slack-api-url"))
     so_far = run.report.deployment
     configured = where.config.slack.channel if where and where.config else None
+    try:
+        from pipeline.edges import slack
+
+        messenger = slack.connect(token, webhook, run.text("slack-api-url"))
+    except ModuleNotFoundError as error:
+        run.progress.say(f"warning: Slack was not told: the Python package {error.name!r} is missing (extra: notify)")
+        return
+    except PipelineError as error:
+        run.progress.say(f"warning: Slack was not told: {error} ({error.remedy})")
+        return
     if messenger:
         inputs = write_notice.Inputs(
             deployment=so_far,

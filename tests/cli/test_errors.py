@@ -134,3 +134,21 @@ def test_help_groups_options_and_completion_works(scene: Scene) -> None:
         text=True,
     )
     assert completed.stdout.split() == ["rollback"], completed.stderr
+
+
+@pytest.mark.parametrize(
+    ("package", "arguments", "code"),
+    [
+        ("werkzeug", ["demo"], 2),
+        ("werkzeug", ["sandbox", "up"], 2),
+        ("slack_sdk", ["deploy"], 0),
+    ],
+)
+def test_a_missing_extra_is_named_and_keeps_no_deployment_from_going_on(
+    scene: Scene, tmp_path: Path, package: str, arguments: list[str], code: int
+) -> None:
+    (tmp_path / f"{package}.py").write_text(f"raise ModuleNotFoundError('gone', name={package!r})\n")
+    environ = {"PYTHONPATH": str(tmp_path), "SLACK_BOT_TOKEN": "xoxb-1"}
+    done = scene.run(*arguments, environ=environ)
+    assert done.code == code, done.stderr
+    assert package in done.stderr
