@@ -129,6 +129,7 @@ def follow(lines: Iterable[str], reference: str, progress: Progress) -> Pipeline
             output = _OUTPUT.fullmatch(text)
             steps[number].output.append(output[1] if output else text)
             progress.show("build", steps[number].output[-1])
+    progress.show("build", "")
     return _error(steps, failed, last_word, reference)
 
 

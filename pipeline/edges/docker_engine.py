@@ -115,6 +115,9 @@ def _push(client: docker.DockerClient, recipe: Recipe, progress: Progress) -> st
     return follow_push(events, f"{recipe.repository}:{recipe.tag}", progress)
 
 
+_LAYER_DONE = {"Pushed", "Layer already exists", "Pull complete", "Already exists"}
+
+
 def follow_build(events: Iterable[Mapping[str, Any]], progress: Progress) -> None:
     """Show a build's events; raises BuildFailed with the failing step and its last lines of output."""
     step = BuildStep("before the first step")
@@ -132,6 +135,7 @@ def follow_build(events: Iterable[Mapping[str, Any]], progress: Progress) -> Non
                 step.output.append(line)
                 progress.show("build", line)
         built = built or "ID" in event.get("aux", {})
+    progress.show("build", "")
     if not built:
         raise step.failed("the Docker engine ended the build without an image")
 
@@ -155,4 +159,5 @@ def _show_layer(event: Mapping[str, Any], progress: Progress) -> None:
     detail = event.get("progressDetail") or {}
     current, total = detail.get("current", 0), detail.get("total", 0)
     share = f" {100 * current // total // 10 * 10} %" if 0 < current <= total else ""
-    progress.show(f"layer {event['id']}", f"{event.get('status', '')}{share}")
+    status = event.get("status", "")
+    progress.show(f"layer {event['id']}", "" if status in _LAYER_DONE else f"{status}{share}")

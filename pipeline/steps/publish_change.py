@@ -188,6 +188,7 @@ def publish_change(
         sleep=sleep,
     )
     change = racing(attempt)
+    progress.show("publish", "")
     _tell(change, progress)
     return replace(change, gitops=replace(change.gitops, attempts=racing.statistics["attempt_number"]))
 

@@ -82,7 +82,7 @@ def test_steps_are_said_and_their_output_is_shown() -> None:
     heard = Heard()
     buildx.follow(GOOD.splitlines(keepends=True), "app:1", heard)
     assert heard.said == ["[1/2] COPY busybox /busybox", "[2/2] RUN make"]
-    assert heard.shown == ["transferring dockerfile: 76B done", "compiling", "linking", "pushing layers 0.1s done"]
+    assert heard.shown == ["transferring dockerfile: 76B done", "compiling", "linking", "pushing layers 0.1s done", ""]
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,9 @@ def test_what_the_engine_pushed_is_what_the_registry_has(recipe: Recipe, tmp_pat
     assert OciRegistry(logins(tmp_path)).look_up(recipe.repository, COMMIT) == Found(digest, COMMIT)
     assert heard.said[1] == "Step 2/4 : COPY busybox /busybox"
     assert ("build", "built") in heard.shown
-    assert any(key.startswith("layer ") and state == "Pushed" for key, state in heard.shown)
+    layers = [state for key, state in heard.shown if key.startswith("layer ")]
+    assert layers[0] == "Preparing"
+    assert layers[-1] == "", "a layer that is pushed is shown no longer"
 
 
 @pytest.mark.docker
