@@ -9,6 +9,7 @@ Traps that the rules answer (measured on Argo CD 3.1):
 - A commit that a later one swallowed never appears as synced revision: a descendant proves as much.
 - A manifest that cannot be rendered leaves health at Healthy and sync at Unknown, with a condition.
 - The resource tree shows a broken pod minutes before the application turns Degraded.
+- A refused manifest is tried again for minutes, in which the operation is Running, not Failed.
 """
 
 import re
@@ -16,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from pipeline.core.argocd import Pod, Resource
+from pipeline.core.argocd import Operation, Pod, Resource
 from pipeline.core.deployment import Application, Cause, Image, RolloutOutcome
 from pipeline.core.observation import Observation, matches
 from pipeline.core.wording import short
@@ -61,16 +62,20 @@ _JOB_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff", "CreateContainerCo
 _WORKLOADS = frozenset({"Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Rollout"})
 _VAULT_AGENT = "vault-agent-init"
 _VAULT_TROUBLE = re.compile(r"\[ERROR\]|permission denied|error authenticating", re.IGNORECASE)
+_INVALID = re.compile(r"\bis invalid: |field is immutable|unknown field")
+"""What an API server says of a manifest that it will not take at the next try either."""
+_KUBECTL = re.compile(r'error when \w+ "/dev/shm/[^"]*": ')
+"""The name of a temporary file of Argo CD's, which tells nobody anything."""
 _OUTAGE = re.compile(r"code = (Unavailable|DeadlineExceeded|Canceled)|connection refused|i/o timeout")
 
 Question = Pod | Literal["sync window"]
-"""What to ask: a pod that stays in an init container, whether that ever ends; or whether a sync window forbids the
-automated sync that should have begun."""
+"""What to ask: a pod, what it says of itself (whether an init container ever ends, why a Job's try failed); or whether
+a sync window forbids the automated sync that should have begun."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Final:
-    """The rollout is over. `pod` is the one whose logs and events explain it."""
+    """The rollout is over. `pod` is the one whose logs and events explain it, if it is still there."""
 
     application: Application
     pod: Pod | None = None
@@ -177,15 +182,20 @@ def describe(seen: Observation) -> str:
 
 def _failed_sync(seen: Observation) -> Final | None:
     operation = seen.state.operation
-    if not (operation and operation.failed and not seen.state.requested and seen.carried):
-        return None
+    if operation and operation.failed and not seen.state.requested and seen.carried:
+        return _sync_failed(seen, operation)
+    return None
+
+
+def _sync_failed(seen: Observation, operation: Operation) -> Final:
     if not operation.failures:
         return _bad(seen, "sync_failed", operation.phase, operation.message)
     first = operation.failures[0]
     others = [f"{item}: {item.message}" for item in operation.failures[1:]]
+    message = _KUBECTL.sub("", "; ".join([first.message or operation.message, *others]))
     pods = seen.tree.pods if seen.tree else ()
     return replace(
-        _bad(seen, "sync_failed", "SyncFailed", "; ".join([first.message or operation.message, *others]), first),
+        _bad(seen, "sync_failed", "SyncFailed", message, first),
         pod=next((pod for pod in pods if pod.owner == str(first)), None),  # a hook's Job has logs
     )
 
@@ -257,6 +267,7 @@ def _doubts(seen: Observation) -> Iterator[_Doubt]:
     state = seen.state
     yield from _broken_pods(seen)
     yield from _hanging_pods(seen)
+    yield from _refused(seen)
     if not state.refreshing:
         yield from _unrenderable(seen)
     if seen.unsynced:
@@ -275,8 +286,6 @@ def _doubts(seen: Observation) -> Iterator[_Doubt]:
 def _broken_pods(seen: Observation) -> Iterator[_Doubt]:
     for pod in seen.suspects:
         reason = pod.reason.removeprefix("Init:")
-        if pod.owner.startswith("Job/") and reason not in _JOB_REASONS:
-            continue
         if reason in _FINAL_REASONS:
             grace = 0.0
         elif reason in _BACKOFF_REASONS:
@@ -285,7 +294,10 @@ def _broken_pods(seen: Observation) -> Iterator[_Doubt]:
             grace = seen.expected.grace(DEFAULT_GRACE_SECONDS)
         else:
             continue
-        yield _Doubt(f"pod {pod.uid}", grace, _bad(seen, "failed", pod.reason, pod.message, pod))
+        if pod.owner.startswith("Job/") and reason not in _JOB_REASONS:
+            yield _Doubt(f"job {pod.uid}", 0, pod)  # a hook's pod may be gone by the time that its Job has failed
+        else:
+            yield _Doubt(f"pod {pod.uid}", grace, _bad(seen, "failed", pod.reason, pod.message, pod))
 
 
 def _hanging_pods(seen: Observation) -> Iterator[_Doubt]:
@@ -300,6 +312,15 @@ def _hanging_pods(seen: Observation) -> Iterator[_Doubt]:
             message = f"{_VAULT_AGENT} does not end"
             yield _Doubt(f"vault {pod.uid}", grace, _bad(seen, "failed", pod.reason, message, pod))
         yield _Doubt(f"init {pod.uid}", INIT_SECONDS, pod)
+
+
+def _refused(seen: Observation) -> Iterator[_Doubt]:
+    """Argo CD tries a failed sync again, five times in some minutes; it stays Running and lists what failed."""
+    operation = seen.state.operation
+    if operation and operation.running and operation.failures and seen.carried:
+        invalid = all(_INVALID.search(item.message) for item in operation.failures)
+        grace = seen.expected.grace(SETTLE_SECONDS if invalid else DEFAULT_GRACE_SECONDS)
+        yield _Doubt("refused", grace, _sync_failed(seen, operation))
 
 
 def _unrenderable(seen: Observation) -> Iterator[_Doubt]:

@@ -22,7 +22,7 @@ from pipeline.sandbox.workload import Health, Key, Manifest, Pod, images_of, key
 REFRESH = "argocd.argoproj.io/refresh"
 REFRESH_SECONDS = 0.3
 KEPT_HISTORY = 10
-RETRIES = 1
+RETRIES = 5
 HEALTH_ORDER: tuple[Health, ...] = ("Healthy", "Suspended", "Progressing", "Missing", "Degraded", "Unknown")
 
 
@@ -440,7 +440,7 @@ class Controller:
             state.update({"message": f"{reason}. Retrying attempt #{retries + 1} at {now()}.", "syncResult": outcome})
             state["retryCount"] = retries + 1
             self._publish(app)
-            self._later(self._sync_seconds * 2, partial(self._apply, app, target, retries + 1))
+            self._later(self._sync_seconds / 2 * 2**retries, partial(self._apply, app, target, retries + 1))
             return
         tried = f" (retried {retries} times)" if retries else ""
         self._finish(app, "Failed", f"{reason}{tried}.", outcome)

@@ -109,6 +109,9 @@ class _Watch:
     blocked: str | None = None
     """The rule that forbids a sync."""
     evidence: dict[str, Evidence] = field(default_factory=dict)
+    """What pods said when they were asked, by uid."""
+    last_words: dict[str, Evidence] = field(default_factory=dict)
+    """The same by owner, for when the pod is gone."""
     doubts: Mapping[str, float] = field(default_factory=dict)
     look_again: float = float("inf")
     final: Application | None = None
@@ -211,7 +214,7 @@ class _Wait:
         seen = self._observe(watch, watch.state)
         verdict = judge(seen, watch.doubts, now)
         if isinstance(verdict, Final):
-            self._end(watch, self._explained(verdict))
+            self._end(watch, self._explained(watch, verdict))
             feed.drop(watch.name)
             return
         if underway:
@@ -276,7 +279,8 @@ class _Wait:
             watch.asked = watch.look_again = now
             for question in questions:
                 if isinstance(question, Pod):
-                    watch.evidence[question.uid] = self._explain(watch.name, question)
+                    said = self._explain(watch.name, question)
+                    watch.evidence[question.uid] = watch.last_words[question.owner] = said
                 else:
                     with contextlib.suppress(PipelineError):
                         watch.blocked = self._argocd.sync_window(watch.name)
@@ -306,11 +310,14 @@ class _Wait:
         watch.look_again = watch.asked_sync + ASK_AGAIN_SECONDS
         return watch.blocked is None
 
-    def _explained(self, verdict: Final) -> Application:
+    def _explained(self, watch: _Watch, verdict: Final) -> Application:
         application, cause = verdict.application, verdict.application.cause
-        if verdict.pod is None or cause is None:
+        if cause is None:
             return application
-        said = self._explain(application.name, verdict.pod)
+        kept = watch.last_words.get(cause.resource or "")
+        said = self._explain(watch.name, verdict.pod) if verdict.pod else kept
+        if said is None:
+            return application
         message = ": ".join(dict.fromkeys(filter(None, (cause.message, said.message))))
         return replace(
             application,
@@ -332,7 +339,7 @@ class _Wait:
                 seconds = self._clock() - self._down_since
                 self._end(watch, unanswered(seen, seconds, self._down.why))
             else:
-                self._end(watch, self._explained(timed_out(seen, self._inputs.timeout_seconds)))
+                self._end(watch, self._explained(watch, timed_out(seen, self._inputs.timeout_seconds)))
 
     def _lose(self, watch: _Watch, error: ApplicationNotFound | ArgoCDDenied) -> None:
         outcome: RolloutOutcome = "not_found" if isinstance(error, ApplicationNotFound) else "denied"

@@ -363,7 +363,10 @@ def test_a_pod_that_breaks_while_a_sync_waits_for_it_fails_at_once() -> None:
 def test_a_job_may_try_again_unless_its_image_is_not_there(pod_reason: str, expected: str) -> None:
     hook = pod("x/migrate:v1", pod_reason, name="migrate-1", owner="migrate", owner_kind="Job")
     running = observe(application(OURS, "OutOfSync", phase="Running"), tree(hook))
-    assert outcome(staying(running, 60)) == expected
+    verdict = staying(running, 60)
+    assert outcome(verdict) == expected
+    if isinstance(verdict, Pending):  # its pod is asked why, before it is gone
+        assert [str(each) for each in verdict.questions] == ["Pod/migrate-1"]
 
 
 INIT = observe(application(health="Progressing"), tree(pod(reason="Init:0/1")))
@@ -412,6 +415,28 @@ def test_a_failed_sync_names_the_resource_and_the_servers_message() -> None:
     cause = verdict.application.cause
     assert cause is not None
     assert (outcome(verdict), cause.resource, cause.message) == ("sync_failed", "Deployment/web", "field is immutable")
+
+
+@pytest.mark.parametrize(
+    ("message", "seconds"),
+    [
+        ('Deployment.apps "web" is invalid: spec.replicas: Invalid value: -1: must be greater than or equal to 0', 3),
+        ("The Kubernetes API could not find example.org/Widget for requested resource web/x", 30),
+    ],
+)
+def test_a_sync_that_is_tried_again_for_minutes_fails_by_what_was_refused(message: str, seconds: float) -> None:
+    refused = f'error when patching "/dev/shm/2604691729": {message}'
+    results = [{"kind": "Deployment", "name": "web", "status": "SyncFailed", "message": refused}]
+    words = "one or more objects failed to apply. Retrying attempt #1 at 12:17AM."
+    retrying = observe(application(OURS, "OutOfSync", phase="Running", results=results, message=words))
+    assert outcome(staying(retrying, seconds - 0.1)) == "pending"
+    verdict = staying(retrying, seconds)
+    assert isinstance(verdict, Final)
+    assert verdict.application.outcome == "sync_failed"
+    assert verdict.application.cause is not None
+    assert verdict.application.cause.message == message
+    of_another = application(OURS, "OutOfSync", phase="Running", synced=OLD, results=results)
+    assert outcome(staying(observe(of_another), 300)) == "pending"
 
 
 def test_a_failed_hook_is_explained_by_its_pod() -> None:

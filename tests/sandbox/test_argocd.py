@@ -267,7 +267,7 @@ def test_a_tag_that_yaml_reads_as_a_number_fails_the_comparison_and_mending_it_h
     assert "conditions" not in client.refresh()["status"]
 
 
-def test_what_the_api_server_refuses_is_a_failed_sync_after_a_retry(make: Make, gitops: Gitops) -> None:
+def test_what_the_api_server_refuses_is_a_failed_sync_after_five_retries(make: Make, gitops: Gitops) -> None:
     client = follow(make(faults={"v2": Fault("sync")}))
     phases = (brief(event)[3] for event in client.lines("/api/v1/stream/applications?name=demo"))
     revision = gitops.deploy("v2")
@@ -277,8 +277,8 @@ def test_what_the_api_server_refuses_is_a_failed_sync_after_a_retry(make: Make, 
     assert (status["sync"]["status"], status["sync"]["revision"]) == ("OutOfSync", revision)
     assert status["health"]["status"] == "Healthy"
     state = status["operationState"]
-    assert state["retryCount"] == 1
-    assert state["message"].endswith("(retried 1 times).")
+    assert state["retryCount"] == 5
+    assert state["message"].endswith("(retried 5 times).")
     assert {
         result["name"]: result["status"] for result in state["syncResult"]["resources"] if result["kind"] != "Service"
     } == {"web": "SyncFailed"}

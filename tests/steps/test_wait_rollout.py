@@ -266,6 +266,29 @@ def test_a_pod_that_cannot_be_asked_does_not_hide_the_cause() -> None:
     )
 
 
+def test_a_failed_hook_is_explained_by_a_pod_that_is_gone() -> None:
+    hook = pod("x/migrate:v1", "Error", name="migrate-1", owner="migrate", owner_kind="Job")
+    failed = {"kind": "Job", "name": "migrate", "hookPhase": "Failed", "message": "Job has reached its limit"}
+    story = Story(
+        [
+            (0.0, seen(OURS, "OutOfSync", phase="Running", refreshed=True)),
+            (0.5, grown(hook)),
+            (1.0, grown()),
+            (2.0, seen(OURS, "OutOfSync", phase="Running", results=[failed], version=2)),
+        ],
+        evidence=Evidence(container="migrate", logs=("no such table: users",)),
+    )
+    one = only(run(story))
+    assert one.cause is not None
+    assert (one.outcome, one.cause.resource, one.cause.logs) == (
+        "sync_failed",
+        "Job/migrate",
+        ("no such table: users",),
+    )
+    assert story.asked.count("explain demo Pod/migrate-1") == 1
+    assert story.now == 32.0
+
+
 def test_a_hanging_vault_agent_is_asked_after_ten_seconds_and_fails() -> None:
     vault = Evidence(container="vault-agent-init", running=True, logs=("[ERROR] permission denied",))
     story = Story([(0.0, seen(health="Progressing")), (0.0, grown(pod(reason="Init:0/1")))], evidence=vault)
