@@ -28,7 +28,6 @@ LOG_LINES = 20
 EVENT_LINES = 5
 
 _NEVER_RAN = re.compile(r"ImagePull|InvalidImage|NeverPull|CreateContainer|ContainerCreating|PodInitializing|Inspect")
-_KUBELET = re.compile(r"^(previous terminated )?container .*in pod .*(not found|waiting to start|is terminated)")
 
 
 def connect(
@@ -150,14 +149,14 @@ class ArgoCD:
         return lines
 
     def _log_lines(self, application: str, fields: Mapping[str, str]) -> tuple[str, ...]:
-        """One JSON a line; what the kubelet complains of is content as well, and no log line."""
+        """One JSON a line; what the kubelet complains of is content as well, but of no pod."""
         path = f"/api/v1/applications/{quote(application, safe='')}/logs"
         response = self._request("GET", path, fields=fields)
         if response.status != 200:
             self._check(response, application)
         entries = [(_json(line) or {}).get("result") or {} for line in response.data.splitlines() if line.strip()]
-        contents = [str(entry.get("content") or "").rstrip() for entry in entries if not entry.get("last")]
-        return tuple(line for line in contents if line and not _KUBELET.match(line))[-LOG_LINES:]
+        contents = [str(entry.get("content") or "").rstrip() for entry in entries if entry.get("podName")]
+        return tuple(filter(None, contents))[-LOG_LINES:]
 
     def _events(self, application: str, pod: Pod) -> tuple[str, ...]:
         fields = {"resourceNamespace": pod.namespace, "resourceName": pod.name, "resourceUID": pod.uid}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.sandbox.workload import NODE, Json, Key, Manifest, Pod, ReplicaSet, Workload
+from pipeline.sandbox.workload import NODE, Json, Key, Manifest, Pod, ReplicaSet, Workload, now
 
 NO_HEALTH_CHECK = ("ConfigMap", "CronJob", "Namespace", "Role", "RoleBinding", "Secret", "ServiceAccount")
 """Kinds that Argo CD shows without a health."""
@@ -151,10 +151,11 @@ def log_of(pod: Pod, container: str | None, *, tail: int | None, previous: bool)
         trouble = f'previous terminated container "{container}" in pod "{pod.name}" not found'
     else:
         trouble = ""
-    lines = [(pod.created, trouble)] if trouble else (pod.previous if previous else pod.logs).get(container, [])
+    lines = (pod.previous if previous else pod.logs).get(container, [])
     lines = lines if tail is None else lines[max(0, len(lines) - tail) :]
-    return [_entry(pod, time, text, last=False) for time, text in lines] + [_entry(pod, pod.created, "", last=True)]
+    entries = [_entry(text, time, pod.name) for time, text in lines] if not trouble else [_entry(trouble)]
+    return [*entries, _entry("", now(), last=True)]
 
 
-def _entry(pod: Pod, time: str, text: str, *, last: bool) -> Json:
-    return {"content": text, "timeStamp": time, "timeStampStr": time, "podName": pod.name, "last": last}
+def _entry(text: str, time: str = "0001-01-01T00:00:00Z", pod: str = "", *, last: bool = False) -> Json:
+    return {"content": text, "timeStamp": time, "timeStampStr": time, "podName": pod, "last": last}

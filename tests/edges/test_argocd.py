@@ -253,15 +253,17 @@ def status(name: str, state: str, *, restarts: int = 0, last: bool = False, read
     return state_of | {"ready": ready, "started": state == "running"}
 
 
-def explained(server: Scripted, pod_status: Any, *lines: str, pod: Pod = WEB) -> Any:
+def explained(server: Scripted, pod_status: Any, *lines: str, pod: Pod = WEB, told_by: str = "web-1") -> Any:
     """The evidence, and the query of each question about logs."""
     sidecar = {"name": "log-shipper", "restartPolicy": "Always"}
     manifest = json.dumps({"spec": {"initContainers": [{"name": "first"}, sidecar]}, "status": pod_status})
     server.routes[f"{DEMO}/resource"] = answering(200, {"manifest": manifest})
 
     def logs(exchange: Exchange) -> None:
-        entries = [{"result": {"content": line, "podName": "web-1"}} for line in lines]
-        text = "\n".join(json.dumps(entry) for entry in [*entries, {"result": {"content": "", "last": True}}])
+        entries = [{"result": {"content": line, "podName": told_by}} for line in lines]
+        text = "\n".join(
+            json.dumps(entry) for entry in [*entries, {"result": {"content": "", "last": True, "podName": ""}}]
+        )
         exchange.answer(200, text)
 
     server.routes[f"{DEMO}/logs"] = logs
@@ -335,8 +337,8 @@ def test_a_container_that_never_ran_has_no_log(server: Scripted) -> None:
 
 def test_what_the_kubelet_complains_of_is_no_log_line(server: Scripted) -> None:
     crashed = {"containerStatuses": [status("web", "waiting", restarts=1)]}
-    complaint = 'previous terminated container "web" in pod "web-1" not found'
-    evidence, queries = explained(server, crashed, complaint)
+    complaint = 'failed to read log file ".": read .: is a directory'
+    evidence, queries = explained(server, crashed, complaint, told_by="")
     assert evidence.logs == ()
     assert [query.get("previous") for query in queries] == [None, "true"]
 
@@ -354,7 +356,7 @@ def test_a_missing_right_to_logs_does_not_hide_the_rest(server: Scripted) -> Non
 
 
 def test_without_the_manifest_the_log_is_still_read(server: Scripted) -> None:
-    line = json.dumps({"result": {"content": "boot"}})
+    line = json.dumps({"result": {"content": "boot", "podName": "web-1"}})
     server.routes[f"{DEMO}/logs"] = answering(200, line)
     evidence = client(server).explain("demo", WEB)
     assert (evidence.container, evidence.logs) == (None, ("boot",))

@@ -342,6 +342,7 @@ def test_a_kubelets_complaint_comes_as_a_log_line(make: Make, gitops: Gitops) ->
     pod = client.until_pod(lambda pod: reason(pod) == "ImagePullBackOff")
     first, *_ = client.lines(f"/api/v1/applications/demo/logs?podName={pod['name']}")
     assert first["content"].endswith("is waiting to start: ImagePullBackOff")
+    assert first["podName"] == ""
 
 
 def test_logs_can_be_forbidden_while_all_else_is_allowed(make: Make) -> None:
