@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import needs
+
 # A shell's background jobs ignore Ctrl-C, and so would every program that a test interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -31,9 +33,7 @@ def _missing(marker: str) -> str | None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in ("docker", "registry", "root"):
         if item.get_closest_marker(marker) and (why := _missing(marker)):
-            if os.environ.get("REQUIRE_ALL"):
-                pytest.fail(f"REQUIRE_ALL is set, and {why}")
-            pytest.skip(why)
+            needs.missing(why)
 
 
 StartRegistry = Callable[..., str]

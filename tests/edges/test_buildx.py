@@ -23,6 +23,7 @@ from pipeline.edges.registry import OciRegistry
 from pipeline.edges.registry_login import Login, Logins
 from pipeline.errors import BuildFailed, PipelineError, PushFailed, RegistryDenied, Unreachable, UsageError
 from pipeline.steps.build_image import REVISION_LABEL, Found, Recipe
+from tests import needs
 
 COMMIT = "3f2a9c1b" * 5
 DIGEST = "sha256:" + "a" * 64
@@ -85,7 +86,6 @@ def test_steps_are_said_and_their_output_is_shown() -> None:
     assert heard.shown == ["transferring dockerfile: 76B done", "compiling", "linking", "pushing layers 0.1s done", ""]
 
 
-@pytest.mark.parametrize(
     ("output", "error", "message"),
     [
         pytest.param(
@@ -236,10 +236,10 @@ def test_an_interrupt_ends_the_plugin(tmp_path: Path) -> None:
 @pytest.fixture
 def buildkit(tmp_path: Path) -> Iterator[Logins]:
     """A machine whose builder is a BuildKit daemon of its own."""
-    if missing := [name for name in ("buildx", "buildkitd") if not (TOOLS / name).exists()]:
-        pytest.skip(f"{' and '.join(missing)} not in {TOOLS}")
+    if absent := [name for name in ("buildx", "buildkitd") if not (TOOLS / name).exists()]:
+        needs.missing(f"{' and '.join(absent)} not in {TOOLS}")
     if os.geteuid() != 0 or not shutil.which("runc"):
-        pytest.skip("BuildKit needs root and runc")
+        needs.missing("BuildKit needs root and runc")
     address = f"unix://{tmp_path}/buildkit.sock"
     logins = machine(tmp_path)
     environ = {**logins.environ, "BUILDX_BUILDER": "test"}
@@ -259,7 +259,7 @@ def recipe(tmp_path: Path, start_registry: Callable[..., str]) -> Recipe:
     folder.mkdir()
     busybox = shutil.which("busybox")
     if busybox is None:
-        pytest.skip("busybox is not installed")
+        needs.missing("busybox is not installed")
     shutil.copy(busybox, folder)
     return recipe_for(f"{start_registry()}/team/app", folder)
 
