@@ -99,7 +99,7 @@ class State:
     @property
     def tried(self) -> bool:
         """Whether the last sync was of the revisions that Argo CD compares with now."""
-        return self.operation is not None and bool(set(self.operation.revisions) & set(self.revisions))
+        return self.operation is not None and self.operation.revisions == self.revisions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

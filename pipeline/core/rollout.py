@@ -349,19 +349,27 @@ def _unhealthy(seen: Observation) -> Iterator[_Doubt]:
 
 
 def _unused(seen: Observation) -> Iterator[_Doubt]:
-    """All is well with our very commit, and yet the pods run another tag of our image."""
-    if not seen.state.settled or seen.standing != "ours":
+    """Our very commit is synced, and yet its manifests name another tag of our image, or all is well with another."""
+    if seen.standing != "ours":
         return
     for image in seen.expected.images:
         ours, others = seen.pods_of(image)
-        if others and not ours:
-            wrong = next(ref for ref in others[0].images if matches(image, ref) is False)
-            message = (
-                f"the commit is synced, yet {others[0]} runs {wrong}, not {image.reference}: "
-                f"no manifest may use the images entry {image.name!r}, or the application overrides it"
-            )
-            verdict = _bad(seen, "failed", "ImageNotUsed", message)
-            yield _Doubt(f"unused {image.name}", seen.expected.grace(DEFAULT_GRACE_SECONDS), verdict)
+        applied = [reference for reference in seen.applied if matches(image, reference) is not None]
+        if ours or any(matches(image, reference) for reference in applied):
+            continue
+        if applied:
+            what, grace = f"its manifests name {applied[0]}", SETTLE_SECONDS
+        elif seen.state.settled and others:
+            wrong = next(reference for reference in others[0].images if matches(image, reference) is False)
+            what, grace = f"{others[0]} runs {wrong}", DEFAULT_GRACE_SECONDS
+        else:
+            continue
+        message = (
+            f"the commit is synced, yet {what}, not {image.reference}: "
+            f"no manifest may use the images entry {image.name!r}, or the application overrides it"
+        )
+        verdict = _bad(seen, "failed", "ImageNotUsed", message)
+        yield _Doubt(f"unused {image.name}", seen.expected.grace(grace), verdict)
 
 
 def _brief(image: Image) -> str:

@@ -449,6 +449,13 @@ def test_a_failed_hook_is_explained_by_its_pod() -> None:
     assert (outcome(verdict), str(verdict.pod)) == ("sync_failed", "Pod/migrate-1")
 
 
+def of_two_sources(synced: list[str]) -> Json:
+    """An application whose last sync, of those revisions, failed; the second source never changes."""
+    operation = {"phase": "Failed", "message": "boom", "syncResult": {"revision": "", "revisions": synced}}
+    sync = {"status": "OutOfSync", "revisions": [OURS, "1.2.3"]}
+    return application("", status={"sync": sync, "operationState": operation})
+
+
 @pytest.mark.parametrize(
     ("app", "expected"),
     [
@@ -460,6 +467,8 @@ def test_a_failed_hook_is_explained_by_its_pod() -> None:
         (application(LATER, "OutOfSync", phase="Failed"), "sync_failed"),
         (application(LATER, "OutOfSync", phase="Failed", synced=OURS), "pending"),
         (application(OURS, phase="Failed"), "sync_failed"),
+        (of_two_sources([OLD, "1.2.3"]), "pending"),
+        (of_two_sources([OURS, "1.2.3"]), "sync_failed"),
     ],
     ids=[
         "retrying",
@@ -470,6 +479,8 @@ def test_a_failed_hook_is_explained_by_its_pod() -> None:
         "of a later one",
         "ours, and a later one comes",
         "a PostSync hook",
+        "before ours, of two sources",
+        "ours, of two sources",
     ],
 )
 def test_only_a_sync_of_our_commit_that_ended_fails(app: Json, expected: str) -> None:
@@ -559,6 +570,17 @@ def test_an_image_that_no_manifest_uses_is_named() -> None:
     assert verdict.application.cause is not None
     assert reason(verdict) == "ImageNotUsed"
     assert f"Pod/web-new runs {OLD_IMAGE}, not {IMAGE}" in verdict.application.cause.message
+
+
+def test_a_commit_whose_manifests_name_another_tag_is_not_waited_for() -> None:
+    results = [{"kind": "Deployment", "name": "web", "status": "Synced", "images": [OLD_IMAGE, "redis:7"]}]
+    progressing = application(health="Progressing", results=results)
+    verdict = staying(observe(progressing, tree(pod(OLD_IMAGE, "ImagePullBackOff"))), 3)
+    assert isinstance(verdict, Final)
+    assert verdict.application.cause is not None
+    assert reason(verdict) == "ImageNotUsed"
+    assert f"its manifests name {OLD_IMAGE}, not {IMAGE}" in verdict.application.cause.message
+    assert outcome(staying(observe(progressing, RUNNING), 60)) == "pending"
 
 
 # what waits for a sync
