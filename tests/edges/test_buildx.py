@@ -86,6 +86,7 @@ def test_steps_are_said_and_their_output_is_shown() -> None:
     assert heard.shown == ["transferring dockerfile: 76B done", "compiling", "linking", "pushing layers 0.1s done", ""]
 
 
+@pytest.mark.parametrize(
     ("output", "error", "message"),
     [
         pytest.param(
