@@ -18,7 +18,7 @@ _COMMENT_LINE = re.compile(r"^[ \t]*#.*", re.MULTILINE)
 _IMAGE = re.compile(r"""\bimage["']?\s*:\s*(?:[&!]\S+\s+)*["']?([^\s"',}\]#][^\s"',}\]]*)""")
 _UNKNOWN = re.compile(r"[*{}$]")  # an alias, or a template
 _JSON_PATCH = re.compile(rb"""/image["'\s]""")  # a patch operation whose value is an image, but not beside `image:`
-_PARSED_AT_MOST = 1024 * 1024
+_PARSED_AT_MOST = 64 * 1024  # a warning is not worth seconds
 
 _FOLLOWED = ("resources", "bases", "components")
 _PATCHES = ("patches", "patchesStrategicMerge", "patchesJson6902")
