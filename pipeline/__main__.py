@@ -13,17 +13,10 @@ import typer
 from pipeline.cli.app import app
 from pipeline.cli.console import Console
 from pipeline.cli.report import Report
-from pipeline.errors import Bug, ExtraMissing, PipelineError, UsageError
+from pipeline.errors import Bug, ExtraMissing, PipelineError, Signalled, UsageError
 
 # Typer exports the leaves of its error tree only; the root is what every usage error is.
 _ClickError: type[Exception] = typer.BadParameter.mro()[2]
-
-
-class Signalled(BaseException):
-    """A signal, raised in the main thread so that `finally` clauses run and nothing is left half done.
-
-    For SIGINT too: Typer would make an exit code of its own of a KeyboardInterrupt.
-    """
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:

@@ -23,6 +23,13 @@ Outcome = Literal[
 ]
 
 
+class Signalled(BaseException):
+    """A signal, raised in the main thread so that `finally` clauses run and nothing is left half done.
+
+    For SIGINT too: Typer would make an exit code of its own of a KeyboardInterrupt. `args[0]` is its number.
+    """
+
+
 class PipelineError(Exception):
     """Base of every error that a user can act on."""
 

@@ -1,5 +1,6 @@
 """`sandbox up`: the embedded world, kept running for commands by hand."""
 
+import contextlib
 import tempfile
 import threading
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from pipeline.cli.flags import Run, command
-from pipeline.errors import UsageError
+from pipeline.errors import Signalled, UsageError
 
 if TYPE_CHECKING:
     from pipeline.sandbox.world import World
@@ -46,7 +47,8 @@ def up(run: Run) -> None:
             sandbox.add_application(name, repo_url=url, path=overlay, branch=run.text("branch") or "main")
         print(_introduction(sandbox, url, names), flush=True)
         run.report.printed = True
-        threading.Event().wait()
+        with contextlib.suppress(Signalled):  # Ctrl-C is how it is meant to end
+            threading.Event().wait()
 
 
 def _introduction(sandbox: "World", gitops_url: str, applications: tuple[str, ...]) -> str:
