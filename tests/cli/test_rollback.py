@@ -1,0 +1,58 @@
+"""`rollback`: a forward commit to the version before, then proof."""
+
+from tests.cli.conftest import Scene
+
+
+def deployed(scene: Scene, count: int) -> list[str]:
+    """Deploy flask `count` times; the commits, oldest first."""
+    scene.run("deploy")
+    commits = [scene.app.git("rev-parse", "HEAD")]
+    for _ in range(count - 1):
+        commits.append(scene.change())
+        assert scene.run("deploy", "--service", "flask").code == 0
+    return commits
+
+
+def test_it_goes_one_version_back_each_time_and_never_forward(scene: Scene) -> None:
+    first, second, third = deployed(scene, 3)
+    done = scene.run("rollback", "--service", "flask", "--json")
+    assert (done.code, done.json["outcome"], done.json["kind"]) == (0, "deployed", "rollback"), done.stderr
+    assert (done.json["images"][0]["previous"], done.json["images"][0]["tag"]) == (third, second)
+    again = scene.run("rollback", "--image", "openegflask", "--json")
+    assert again.json["images"][0]["tag"] == first, again.stderr
+    assert len(scene.log()) == 6, "each is one more commit"
+    last = scene.run("rollback", "--image", "openegflask", "--json")
+    assert (last.code, last.json["error"]["class"]) == (4, "NotFound")
+
+
+def test_to_a_tag_and_of_the_last_deployment_when_nothing_is_named(scene: Scene) -> None:
+    first, second, third = deployed(scene, 3)
+    assert scene.run("rollback", "--image", "openegflask", "--to", first).code == 0
+    assert scene.overlay().count(first) == 3
+    newest = scene.change()
+    assert scene.run("deploy", "--service", "flask").code == 0
+    undone = scene.run("rollback", "--json")
+    assert [image["name"] for image in undone.json["images"]] == ["openegflask"]
+    assert undone.json["images"][0]["tag"] == first
+    assert not {second, third, newest} & set(scene.overlay().split())
+
+
+def test_a_dry_run_shows_the_change_and_makes_none(scene: Scene) -> None:
+    first, second = deployed(scene, 2)
+    done = scene.run("rollback", "--service", "flask", "--dry-run")
+    assert f"-    newTag: {second}\n+    newTag: {first}" in done.stdout
+    assert len(scene.log()) == 3
+
+
+def test_a_version_that_is_gone_from_the_registry_is_refused(scene: Scene) -> None:
+    deployed(scene, 2)
+    done = scene.run("rollback", "--image", "openegflask", "--to", "d" * 40, "--json")
+    assert (done.code, done.json["error"]["class"]) == (4, "ImageNotFound")
+    assert len(scene.log()) == 3
+
+
+def test_an_older_commit_that_was_rolled_back_from_can_be_deployed_again(scene: Scene) -> None:
+    deployed(scene, 2)
+    scene.run("rollback", "--service", "flask")
+    done = scene.run("deploy", "--service", "flask", "--json")
+    assert (done.code, done.json["outcome"]) == (0, "deployed"), done.stderr
