@@ -3,9 +3,11 @@
 import contextlib
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,6 +32,7 @@ from pipeline.errors import (
     Unreachable,
     UsageError,
 )
+from tests import needs
 from tests.git_world import (
     FILE,
     OVERLAY,
@@ -540,6 +543,26 @@ def test_a_commit_is_signed_when_git_is_set_so(
     with pytest.raises(GitUnusable):
         bump(opened(url), image("flask", "newer"))
     assert head(world) == old
+
+
+def test_a_commit_is_signed_with_gpg_when_git_is_set_so(
+    world: Path, url: str, opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not shutil.which("gpg"):
+        needs.missing("gpg is not installed")
+    with tempfile.TemporaryDirectory(prefix="gpg-", dir="/tmp") as home:  # its socket's path must be short
+        monkeypatch.setenv("GNUPGHOME", home)
+        key = ("--batch", "--passphrase", "", "--quick-gen-key", "Ada <ada@example.org>", "ed25519")
+        subprocess.run(["gpg", "--quiet", *key], check=True, capture_output=True)
+        settings = "[commit]\n\tgpgsign\n[user]\n\tsigningkey = ada@example.org\n"
+        (tmp_path / "gitconfig").write_text(settings)
+        monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+        try:
+            bump(opened(url))
+            verified = subprocess.run(["git", "-C", world, "verify-commit", "main"], capture_output=True, text=True)
+            assert "Good signature" in verified.stderr
+        finally:
+            subprocess.run(["gpgconf", "--kill", "all"], check=False)
 
 
 # History
