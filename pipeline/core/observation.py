@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pipeline.core.argocd import Evidence, Pod, State, Tree
+from pipeline.core.argocd import Evidence, Operation, Pod, State, Tree
 from pipeline.core.deployment import Image
 from pipeline.core.image import split_reference, split_registry
 
@@ -36,6 +36,8 @@ class Observation:
     standing: Standing = "unknown"
     fresh: bool = False
     """Argo CD has looked at git since the wait began."""
+    been_there: bool = False
+    """Argo CD has compared with our commit, or with a later one, since the wait began."""
     evidence: Mapping[str, Evidence] = field(default_factory=dict)
     """What pods that hang in an init container say, by uid."""
     blocked: str | None = None
@@ -56,6 +58,13 @@ class Observation:
             return False
         of_ours = self.expected.revision in operation.revisions and self.standing != "later"
         return of_ours or (self.reached and self.state.tried)
+
+    @property
+    def before_ours(self) -> Operation | None:
+        """The sync of another commit that ours must wait for; Argo CD tries one that fails for minutes."""
+        operation = self.state.operation
+        waiting = self.standing in {"ours", "later"} and not self.carried
+        return operation if operation and operation.running and operation.revisions and waiting else None
 
     @property
     def applied(self) -> tuple[str, ...]:

@@ -66,6 +66,8 @@ _INVALID = re.compile(r"\bis invalid: |field is immutable|unknown field")
 """What an API server says of a manifest that it will not take at the next try either."""
 _KUBECTL = re.compile(r'error when \w+ "/dev/shm/[^"]*": ')
 """The name of a temporary file of Argo CD's, which tells nobody anything."""
+_RENDERING = frozenset({"ComparisonError", "InvalidSpecError"})
+"""Conditions that say why Argo CD cannot tell what should be there."""
 _OUTAGE = re.compile(r"code = (Unavailable|DeadlineExceeded|Canceled)|connection refused|i/o timeout")
 
 Question = Pod | Literal["sync window"]
@@ -110,8 +112,10 @@ def judge(seen: Observation, doubts: Mapping[str, float], now: float) -> Final |
     if final:
         return final
     found = list(_doubts(seen))
-    unwell = {f"pod {pod.uid}" for pod in seen.suspects if not pod.healthy}
-    since = {key: at for key, at in doubts.items() if key in unwell}  # a crashing pod runs now and then
+    # A crashing pod runs now and then, and what is known of git is neither better nor worse while Argo CD looks anew.
+    lasting = {f"pod {pod.uid}" for pod in seen.suspects if not pod.healthy}
+    lasting |= {*_RENDERING, "gone back"} if seen.state.refreshing else set()
+    since = {key: at for key, at in doubts.items() if key in lasting}
     since |= {doubt.key: doubts.get(doubt.key, now) for doubt in found}
     ripe = [doubt.then for doubt in found if now >= since[doubt.key] + doubt.grace]
     for verdict in ripe:
@@ -143,12 +147,19 @@ def _obstacle(seen: Observation) -> str:
     state = seen.state
     if not seen.fresh:
         return "Argo CD did not answer the refresh: its application controller may be stopped or busy"
+    if errors := [condition.message for condition in state.conditions if condition.type in _RENDERING]:
+        return errors[0]
     if seen.standing == "earlier" or (not state.revisions and seen.expected.revision):
         return (
             f"the application follows {state.source}: our commit {(seen.expected.revision or '')[:7]} may not be there"
         )
     if seen.standing == "unknown" and seen.expected.revision:
-        return "give the GitOps repository (--gitops) so that the order of its commits can be told"
+        return (
+            f"whether it contains {seen.expected.revision[:7]} cannot be told: "
+            "that must be a commit of the GitOps repository, and --gitops must name this repository"
+        )
+    if seen.before_ours:
+        return f"Argo CD still tries {seen.before_ours.revisions[0][:7]}: {seen.before_ours.message}"
     if state.operation and state.operation.running and state.operation.message:
         return state.operation.message
     if state.sync == "OutOfSync":
@@ -166,7 +177,7 @@ def describe(seen: Observation) -> str:
         f"{state.sync} at {seen.short_revision}" if state.revisions else state.sync,
     ]
     if state.operation and state.operation.running:
-        parts.append("syncing")
+        parts.append(f"still syncing {seen.before_ours.revisions[0][:7]}" if seen.before_ours else "syncing")
     if not seen.reached:
         waiting = {"earlier": "our commit is not there yet", "unknown": "cannot tell whether our commit is in it"}
         parts += [waiting[seen.standing]] if seen.expected.revision and seen.standing in waiting and seen.fresh else []
@@ -201,12 +212,14 @@ def _sync_failed(seen: Observation, operation: Operation) -> Final:
 
 
 def _rewritten(seen: Observation) -> Final | None:
-    if seen.standing != "rewritten":
-        return None
+    return _without_ours(seen) if seen.standing == "rewritten" else None
+
+
+def _without_ours(seen: Observation) -> Final:
     ours = (seen.expected.revision or "")[:7]
     message = (
-        f"Argo CD has {seen.short_revision}, which neither contains our commit {ours} nor comes before it: "
-        f"the branch was rewritten without it ({seen.state.source})"
+        f"the branch was rewritten without our commit {ours}: Argo CD now has {seen.short_revision}, "
+        f"from {seen.state.source}"
     )
     return _bad(seen, "failed", "BranchRewritten", message)
 
@@ -270,6 +283,8 @@ def _doubts(seen: Observation) -> Iterator[_Doubt]:
     yield from _refused(seen)
     if not state.refreshing:
         yield from _unrenderable(seen)
+    if seen.standing == "earlier" and seen.been_there and not state.refreshing:
+        yield _Doubt("gone back", seen.expected.grace(DEFAULT_GRACE_SECONDS), _without_ours(seen))
     if seen.unsynced:
         if seen.blocked:
             yield _Doubt("window", 0, _bad(seen, "sync_failed", "SyncWindow", seen.blocked))
@@ -326,10 +341,11 @@ def _refused(seen: Observation) -> Iterator[_Doubt]:
 def _unrenderable(seen: Observation) -> Iterator[_Doubt]:
     """A rendering error is Argo CD's word on the present head; an outage of its repo-server may pass."""
     for condition in seen.state.conditions:
-        if condition.type in {"ComparisonError", "InvalidSpecError"}:
+        if condition.type in _RENDERING:
             outage = _OUTAGE.search(condition.message)
             grace = seen.expected.grace(DEFAULT_GRACE_SECONDS) if outage or not seen.fresh else SETTLE_SECONDS
-            yield _Doubt(condition.type, grace, _bad(seen, "sync_failed", condition.type, condition.message))
+            reason = "Unavailable" if outage else condition.type
+            yield _Doubt(condition.type, grace, _bad(seen, "sync_failed", reason, condition.message))
 
 
 def _unhealthy(seen: Observation) -> Iterator[_Doubt]:

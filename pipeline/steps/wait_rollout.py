@@ -102,6 +102,7 @@ class _Watch:
     tree: Tree | None = None
     tree_is_newest: bool = False
     fresh: bool = False
+    been_there: bool = False
     refreshing: bool = False
     asked_refresh: float
     asked_sync: float = float("-inf")
@@ -167,7 +168,7 @@ class _Wait:
                     self._give_up(pending)
                     break
                 wake = min(deadline, outage_ends, *(self._wake(watch) for watch in pending))
-                touched = self._take(feed.next(max(0.0, wake - now)))
+                touched = self._take(feed.next(max(0.0, wake - now)), feed)
                 now = self._clock()
                 for watch in pending:
                     if watch.final is None and (watch is touched or now >= self._wake(watch)):
@@ -178,7 +179,7 @@ class _Wait:
         """When to look at the application again if nothing is reported."""
         return min(watch.look_again, watch.asked_refresh + REFRESH_AGAIN_SECONDS)
 
-    def _take(self, event: Event | None) -> _Watch | None:
+    def _take(self, event: Event | None, feed: Feed) -> _Watch | None:
         """Note what was reported; returns the application that it concerns."""
         match event:
             case Seen(state, refreshed) if watch := self._watches.get(state.name):
@@ -198,6 +199,8 @@ class _Wait:
             case Up():
                 self._down = None
                 self._progress.say("Argo CD answers again")
+                for name in (watch.name for watch in self._watches.values() if not (watch.final or watch.fresh)):
+                    feed.refresh(name)  # what was asked before was lost
         return None
 
     def _step(self, watch: _Watch, feed: Feed, now: float) -> None:
@@ -208,6 +211,7 @@ class _Wait:
         if watch.state is None or self._begin_sync(watch, watch.state, now):
             return
         standing = self._standing(watch)
+        watch.been_there |= standing in {"ours", "later"}
         underway = standing in {"ours", "later"} or (standing == "unknown" and watch.fresh)
         if underway and self._inputs.images and watch.state.settled and not watch.tree_is_newest:
             self._look_at_tree(watch, now)  # the tree's stream may lag behind the state's
@@ -242,6 +246,7 @@ class _Wait:
             tree=watch.tree,
             standing=self._standing(watch),
             fresh=watch.fresh,
+            been_there=watch.been_there,
             evidence=watch.evidence,
             blocked=watch.blocked,
         )
@@ -382,6 +387,7 @@ def error_of(rollout: Rollout) -> PipelineError | None:
 _REMEDIES = {
     "ManualSync": "Pass --sync, or sync the application in Argo CD and run `wait` again.",
     "SyncWindow": "Wait for the window to end, or change it in the project's syncWindows.",
+    "Unavailable": "Argo CD could not reach its repo-server or git: mend that, then run `wait` again.",
     "BranchRewritten": "Find out who rewrote the branch, then deploy again.",
     "ImageNotUsed": "Compare the entry's name with `image:` in the manifests: they must be the same.",
 }

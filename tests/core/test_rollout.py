@@ -1,6 +1,7 @@
 """What observations of Argo CD prove: tables of states, and sequences as the stream shows them."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 
@@ -233,6 +234,14 @@ def test_a_branch_rewritten_without_our_commit_fails_but_an_old_revision_waits()
     verdict = judge(observe(application(OTHER), tree(pod(OLD_IMAGE))), {}, 0)
     assert (outcome(verdict), reason(verdict)) == ("failed", "BranchRewritten")
     assert outcome(staying(observe(application(OLD), tree(pod(OLD_IMAGE))), 300)) == "pending"
+
+
+def test_a_branch_that_went_back_behind_our_commit_fails_after_its_grace() -> None:
+    back = replace(observe(application(OLD), tree(pod(OLD_IMAGE))), been_there=True)
+    looking = replace(back, state=replace(back.state, refreshing=True))
+    assert outcome(staying(back, 29)) == "pending"
+    verdict = follow([(0, back), (15, looking), (16, back), (30, back)])
+    assert (outcome(verdict), reason(verdict)) == ("failed", "BranchRewritten")
 
 
 APPLIED = [{"kind": "Deployment", "name": "web", "status": "Synced", "images": [NEW_IMAGE]}]
@@ -504,7 +513,7 @@ def test_a_comparison_error_fails_although_health_is_healthy(message: str, secon
     seen = observe(broken_render(message))
     assert outcome(staying(seen, seconds - 0.1)) == "pending"
     verdict = staying(seen, seconds)
-    assert (outcome(verdict), reason(verdict)) == ("sync_failed", "ComparisonError")
+    assert (outcome(verdict), reason(verdict)) == ("sync_failed", "ComparisonError" if seconds == 3 else "Unavailable")
 
 
 def test_a_comparison_error_of_before_our_commit_is_forgotten() -> None:
@@ -612,8 +621,13 @@ DIFFERING = {"resources": [{"kind": "Job", "name": "x", "status": "OutOfSync"}]}
     [
         (observe(application(OLD), fresh=False), "did not answer the refresh"),
         (observe(application(OLD)), "follows main of https://git.example/acme/deploy.git"),
-        (observe(application(LATER), known=False), "give the GitOps repository (--gitops)"),
+        (observe(application(LATER), known=False), "whether it contains aaaaaaa cannot be told"),
         (observe(application(OURS, "OutOfSync", phase="Running", message="waiting for hook")), "waiting for hook"),
+        (
+            observe(application(OURS, "OutOfSync", phase="Running", synced=OLD, message="Retrying attempt #4")),
+            "still syncing 0000000; Argo CD still tries 0000000: Retrying attempt #4",
+        ),
+        (observe(broken_render("connection refused"), fresh=True), "connection refused"),
         (observe(application(OURS, "OutOfSync", status=DIFFERING)), "these differ from git: Job/x"),
         (observe(application(health="Progressing"), tree(pod(reason="Pending"))), "Pod/web-new: Pending"),
     ],

@@ -336,6 +336,32 @@ def test_a_long_outage_is_unreachable_also_when_the_deadline_comes_first(timeout
     assert one.cause.message.endswith("s: connection refused")
 
 
+def test_an_outage_of_what_renders_manifests_is_told_although_git_is_looked_at_again_and_again() -> None:
+    message = "rpc error: code = Unavailable desc = connection refused"
+    status = {"sync": {"status": "Unknown"}, "conditions": [{"type": "ComparisonError", "message": message}]}
+    events: list[tuple[float, Event]] = [
+        (at, seen("", refreshing=at % 15 == 1, refreshed=True, status=status, version=at)) for at in (0, 16, 18, 31, 33)
+    ]
+    one = only(run(Story(events)))
+    assert one.cause is not None
+    assert (one.outcome, one.cause.message) == ("sync_failed", message)
+
+
+def test_a_refresh_that_an_outage_swallowed_is_asked_for_again() -> None:
+    story = Story(
+        [(0.0, Down("refused")), (3.0, seen(OLD)), (3.0, Up()), (3.5, seen(refreshed=True))], tree_now=tree(pod())
+    )
+    assert only(run(story)).outcome == "deployed"
+    assert story.asked[1:3] == ["refresh demo at 0", "refresh demo at 3"]
+
+
+def test_a_branch_that_goes_back_behind_our_commit_under_the_wait_fails() -> None:
+    story = Story([(0.0, seen(health="Progressing", refreshed=True)), (5.0, seen(OLD, version=2))])
+    one = only(run(story))
+    assert one.cause is not None
+    assert (one.outcome, one.cause.reason, story.now) == ("failed", "BranchRewritten", 35.0)
+
+
 def test_a_stopped_controller_runs_out_the_time_and_is_named() -> None:
     one = only(run(Story([(0.0, seen(OLD, refreshing=True))])))
     assert one.cause is not None
