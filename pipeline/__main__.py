@@ -18,13 +18,19 @@ from pipeline.errors import Bug, ExtraMissing, PipelineError, Signalled, UsageEr
 # Typer exports the leaves of its error tree only; the root is what every usage error is.
 _ClickError: type[Exception] = typer.BadParameter.mro()[2]
 
+# What Typer takes for a switch's variable: the wish for JSON must be known even where parsing fails.
+_YES = {"1", "true", "t", "yes", "y", "on"}
+
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run one command and return its exit code. Results go to standard output, all else to standard error."""
-    report = Report(environ, json="--json" in arguments or environ.get("PIPELINE_JSON", "") in {"1", "true"})
+    wants_json = "--json" in arguments or environ.get("PIPELINE_JSON", "").lower() in _YES
+    report = Report(environ, json=wants_json)
     with Console(environ) as console:
         try:
-            code = app(list(arguments), obj=(report, console, environ), standalone_mode=False, prog_name=_name())
+            code = app(
+                list(arguments) or ["--help"], obj=(report, console, environ), standalone_mode=False, prog_name=_name()
+            )
             if report.command is None:  # --help, or a completion script: printed already
                 return int(code or 0)
         except PipelineError as error:

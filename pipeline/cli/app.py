@@ -1,7 +1,10 @@
 """All commands, each with the options it takes. The names are those of `pipeline.options`."""
 
+from typing import Annotated
+
 import typer
 
+from pipeline import __version__
 from pipeline.cli import deploy, rollback
 from pipeline.cli.demo import demo
 from pipeline.cli.edit import edit
@@ -16,12 +19,23 @@ FRONT = ("argocd-client-cert", "argocd-client-key", "argocd-proxy")
 ROLLOUT = ("app", "timeout", "grace", "sync", *ARGOCD, *FRONT)
 SLACK = ("slack-channel", "slack-api-url")
 
-app = typer.Typer(
-    help="From a commit to a healthy rollout: build, edit, publish, wait, tell.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
+app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"openeg-deploy {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """From a commit to a healthy rollout: build, edit, publish, wait, tell."""
+
 
 command(app, *BUILD, *WHERE, *ORDER, *ROLLOUT, "on-failure", *SLACK)(deploy.deploy)
 command(app, *BUILD, "dry-run")(deploy.build)

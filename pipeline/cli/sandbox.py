@@ -68,5 +68,5 @@ export SLACK_API_URL={sandbox.slack_url}api/ SLACK_BOT_TOKEN={SLACK_TOKEN.reveal
 # Mend them:                      curl -X DELETE {sandbox.url}/sandbox/faults/TAG"""
 
 
-sandbox_app = typer.Typer(help="An embedded world to try commands in.", no_args_is_help=True, rich_markup_mode=None)
+sandbox_app = typer.Typer(help="An embedded world to try commands in.", rich_markup_mode=None)
 command(sandbox_app, "port", "poll", "sync-seconds", "fault", "git-root", "gitops", "branch", "app", "overlay")(up)

@@ -11,6 +11,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from pipeline import __version__
 from pipeline.resources import folder
 from tests.cli.conftest import Scene
 
@@ -152,3 +153,15 @@ def test_a_missing_extra_is_named_and_keeps_no_deployment_from_going_on(
     done = scene.run(*arguments, environ=environ)
     assert done.code == code, done.stderr
     assert package in done.stderr
+
+
+def test_without_a_command_help_is_shown_and_the_version_on_demand(scene: Scene) -> None:
+    bare = scene.run()
+    assert (bare.code, bare.stderr) == (0, "")
+    assert "Commands:" in bare.stdout
+    assert scene.run("--version").stdout == f"openeg-deploy {__version__}\n"
+
+
+def test_json_is_given_however_it_is_asked_for(scene: Scene) -> None:
+    done = scene.run("wait", "--no-such-flag", environ={"PIPELINE_JSON": "yes"})
+    assert (done.code, done.json["error"]["class"]) == (2, "UsageError")
