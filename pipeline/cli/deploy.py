@@ -7,6 +7,7 @@ from pipeline.cli import rollback, settings, stages
 from pipeline.cli.flags import Run
 from pipeline.cli.settings import Buildable, Place
 from pipeline.core.deployment import Deployment, Image
+from pipeline.core.image import is_commit
 from pipeline.errors import KustomizationUnusable, NotFound, PipelineError, UsageError
 
 if TYPE_CHECKING:
@@ -79,7 +80,10 @@ def wait(run: Run) -> None:
     settings.identity(run, where.name if where else run.required("env", earlier.environment), earlier)
     images = _awaited(run, where, settings.registry(run, config)) or earlier.images
     run.report.update(images=images)
-    stages.enter_rollout(run, stages.wait(run, where, run.text("revision", known.revision if known else None), images))
+    revision = run.text("revision", known.revision if known else None)
+    if revision is not None and not is_commit(revision):
+        raise UsageError(f"--revision {revision!r} is not a full commit hash", remedy="Give all 40 hexadecimal digits.")
+    stages.enter_rollout(run, stages.wait(run, where, revision, images))
 
 
 def _awaited(run: Run, where: Place | None, registry: str) -> tuple[Image, ...]:

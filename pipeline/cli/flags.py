@@ -5,6 +5,7 @@ option enters the table and the commands that take it, nothing else.
 """
 
 import inspect
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -57,8 +58,8 @@ class Run:
     def number(self, name: str, fallback: float | None = None) -> float | None:
         """Seconds, or a port; raises UsageError for a negative one."""
         given = next((v for v in (self.values.get(name), fallback, OPTIONS[name].default) if v is not None), None)
-        if given is not None and not float(given) >= 0:
-            raise UsageError(f"--{name} {given:g}: must be a number of seconds, not negative")
+        if given is not None and not 0 <= float(given) < math.inf:
+            raise UsageError(f"--{name} {given:g}: must be a number, not negative and not without end")
         return None if given is None else float(given)
 
     def switch(self, name: str) -> bool:

@@ -59,6 +59,8 @@ A, B = "a" * 40, "b" * 40
             "nothing",
         ),
         (["wait", "--revision", A, "--timeout", "-1"], 2, "UsageError", "--timeout"),
+        (["wait", "--revision", A, "--timeout", "inf"], 2, "UsageError", "--timeout"),
+        (["wait", "--revision", "abc"], 2, "UsageError", "full commit hash"),
         (["wait", "--argocd-header", "nonsense", "--revision", A], 2, "UsageError", "NAME: VALUE"),
         (["rollback", "--image", "openegflask"], 4, "NotFound", "no earlier version"),
         (["rollback", "--image", f"openegflask={A}"], 2, "UsageError", "--to"),
