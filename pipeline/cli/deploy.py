@@ -23,29 +23,35 @@ def deploy(run: Run) -> None:
     where = settings.place(run, config)
     settings.identity(run, where.name)
     run.report.update(kind="deploy")
+    settled = None if run.switch("dry-run") else stages.awaiting(run, where)
     try:
-        _bring(run, where, items, settings.registry(run, config))
+        _bring(run, where, items, settings.registry(run, config), settled)
     except PipelineError as error:
         run.report.fail(error)
     if not run.switch("dry-run"):
         stages.notify(run, where)
 
 
-def _bring(run: Run, where: Place, items: tuple[Buildable, ...], registry: str) -> None:
-    """Build `items` (or find what --image NAME=TAG names), publish, wait; and undo it where that is wished."""
+def _bring(
+    run: Run, where: Place, items: tuple[Buildable, ...], registry: str, settled: stages.Awaiting | None
+) -> None:
+    """Build `items` (or find what --image NAME=TAG names), publish, wait; and undo it where that is wished.
+
+    `settled` is None for a dry run, which ends with the plan.
+    """
     if items:
         images = stages.build(run, items, registry)
     else:
         images = stages.find_images(run, where, settings.wanted_images(run), registry)
     change = stages.publish(run, where, images)
     stages.enter_change(run, change)
-    if change.outcome in {"planned", "superseded"}:
+    if settled is None or change.outcome == "superseded":
         return
     stages.notify(run, where, final=False)
-    rollout = stages.wait(run, where, change.gitops.revision, change.images)
+    rollout = stages.wait(run, settled, where, change.gitops.revision, change.images)
     error = stages.enter_rollout(run, rollout)
     if error and run.text("on-failure") == "rollback" and rollback.would_help(error):
-        rollback.undo(run, where, change, registry)
+        rollback.undo(run, settled, where, change, registry)
 
 
 def build(run: Run) -> None:
@@ -62,10 +68,18 @@ def bump(run: Run) -> None:
     wanted = settings.wanted_images(run)
     if not wanted and not earlier.images:
         raise UsageError("no image to bump", remedy="Pass --image NAME=TAG, or --from with the result of `build`.")
+    if wanted and earlier.images:
+        raise UsageError("--image and --from both name images", remedy="Pass one of them.")
+    if earlier.error or earlier.outcome == "planned":
+        raise UsageError(f"--from: the earlier result is {earlier.outcome!r}, so there is no image to bump")
     where = settings.place(run, config, earlier)
     settings.identity(run, where.name, earlier)
     run.report.update(kind="deploy")
-    images = stages.find_images(run, where, wanted, settings.registry(run, config)) if wanted else earlier.images
+    registry = settings.registry(run, config)
+    if wanted:
+        images = stages.find_images(run, where, wanted, registry)
+    else:
+        images = stages.check_images(run, earlier.images, registry)
     stages.enter_change(run, stages.publish(run, where, images))
 
 
@@ -83,7 +97,7 @@ def wait(run: Run) -> None:
     revision = run.text("revision", known.revision if known else None)
     if revision is not None and not is_commit(revision):
         raise UsageError(f"--revision {revision!r} is not a full commit hash", remedy="Give all 40 hexadecimal digits.")
-    stages.enter_rollout(run, stages.wait(run, where, revision, images))
+    stages.enter_rollout(run, stages.wait(run, stages.awaiting(run, where), where, revision, images))
 
 
 def _awaited(run: Run, where: Place | None, registry: str) -> tuple[Image, ...]:

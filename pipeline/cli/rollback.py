@@ -24,24 +24,25 @@ def rollback(run: Run) -> None:
     where = settings.place(run, config)
     settings.identity(run, where.name)
     run.report.update(kind="rollback")
+    settled = None if run.switch("dry-run") else stages.awaiting(run, where)
     wanted = tuple(_earlier_versions(run, where, _names(run, config)))
     if not wanted:
         raise NotFound("history shows no deployment to undo", remedy="Say what and where to: --image NAME --to TAG.")
     images = stages.find_images(run, where, wanted, settings.registry(run, config))
     change = stages.publish(run, where, images, "rollback")
     stages.enter_change(run, change)
-    if change.outcome != "planned":
-        stages.enter_rollout(run, stages.wait(run, where, change.gitops.revision, change.images))
+    if settled:
+        stages.enter_rollout(run, stages.wait(run, settled, where, change.gitops.revision, change.images))
         stages.notify(run, where)
 
 
-def undo(run: Run, where: Place, change: "PublishedChange", registry: str) -> None:
+def undo(run: Run, settled: stages.Awaiting, where: Place, change: "PublishedChange", registry: str) -> None:
     """Undo a deployment that failed, if it still is what the GitOps repository says.
 
     What goes wrong here is reported beside the failure that set it off, and never hides it.
     """
     try:
-        result = _undo(run, where, change, registry)
+        result = _undo(run, settled, where, change, registry)
     except PipelineError as error:
         run.report.fail(error)
         result = Rollback(outcome=error.outcome)
@@ -53,7 +54,7 @@ def would_help(error: PipelineError) -> bool:
     return isinstance(error, SyncFailed | RolloutFailed | RolloutTimedOut)
 
 
-def _undo(run: Run, where: Place, change: "PublishedChange", registry: str) -> Rollback:
+def _undo(run: Run, settled: stages.Awaiting, where: Place, change: "PublishedChange", registry: str) -> Rollback:
     from pipeline.steps.wait_rollout import error_of
 
     failed = {image.name: image.tag for image in change.images if image.previous}
@@ -70,7 +71,7 @@ def _undo(run: Run, where: Place, change: "PublishedChange", registry: str) -> R
     run.progress.say("Rolling back to " + ", ".join(f"{image.name} {image.tag[:7]}" for image in wanted))
     images = stages.find_images(run, now, wanted, registry)
     undone = stages.publish(run, now, images, "rollback")
-    rollout = stages.wait(run, now, undone.gitops.revision, undone.images)
+    rollout = stages.wait(run, settled, now, undone.gitops.revision, undone.images)
     error = error_of(rollout)
     if error:
         run.report.fail(error)

@@ -1,9 +1,10 @@
 """The five steps as the commands call them: connect what a step needs, call it, enter its result in the report."""
 
-import os
+import re
+import string
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
 
@@ -18,6 +19,7 @@ from pipeline.errors import ImageNotFound, NotAvailableYet, PipelineError, Usage
 
 if TYPE_CHECKING:
     from pipeline.core.kustomization import Entry
+    from pipeline.edges.argocd import ArgoCD
     from pipeline.edges.http import Front
     from pipeline.edges.registry_login import Logins
     from pipeline.steps.build_image import Engine
@@ -84,7 +86,11 @@ def find_images(run: Run, where: Place, wanted: Iterable[Wanted], registry: str)
 
     Raises ImageNotFound unless --no-check-image, and RegistryDenied or Unreachable.
     """
-    images = name_images(entries(run, where), wanted, registry)
+    return check_images(run, name_images(entries(run, where), wanted, registry), registry)
+
+
+def check_images(run: Run, images: tuple[Image, ...], registry: str) -> tuple[Image, ...]:
+    """The images with the digests that the registry has. Raises as `find_images`."""
     if run.switch("no-check-image"):
         return images
     from pipeline.edges.registry import OciRegistry
@@ -149,22 +155,32 @@ def enter_rollout(run: Run, rollout: Rollout) -> PipelineError | None:
 
     error = error_of(rollout)
     superseded = any(application.outcome == "superseded" for application in rollout.applications)
-    run.report.update(rollout=rollout, outcome="superseded" if superseded else "deployed")
+    unchanged = run.report.deployment.outcome == "unchanged"
+    outcome = "superseded" if superseded else "unchanged" if unchanged else "deployed"
+    run.report.update(rollout=rollout, outcome=outcome)
     if error:
         run.report.fail(error)
     return error
 
 
-def wait(
-    run: Run, where: Place | None, revision: str | None, images: tuple[Image, ...], applications: tuple[str, ...] = ()
-) -> Rollout:
-    """Wait for the environment's applications; the outcome of each is in the result."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Awaiting:
+    """Whom to ask for proof, and how long: settled before anything is published."""
+
+    argocd: "ArgoCD"
+    applications: tuple[str, ...]
+    timeout_seconds: float
+    grace_seconds: float | None
+    sync: bool
+
+
+def awaiting(run: Run, where: Place | None) -> Awaiting:
+    """Read every setting of the wait, so that a wrong one is an error before it can leave half a deployment."""
     from pipeline.edges import argocd
-    from pipeline.steps import wait_rollout
 
     environment = where.environment if where else None
     target = environment.argocd if environment else None
-    names = applications or run.texts("app", target.applications if target else ())
+    names = run.texts("app", target.applications if target else ())
     if not names:
         raise UsageError(
             "no application to wait for",
@@ -181,23 +197,38 @@ def wait(
         root_path=run.text("argocd-root-path") or "",
         project=run.text("argocd-project", target.project if target else None),
     )
+    return Awaiting(
+        argocd=client,
+        applications=names,
+        timeout_seconds=run.number("timeout", environment.timeout if environment else None) or 0.0,
+        grace_seconds=run.number("grace"),
+        sync=run.switch("sync"),
+    )
+
+
+def wait(run: Run, settled: Awaiting, where: Place | None, revision: str | None, images: tuple[Image, ...]) -> Rollout:
+    """Wait for the environment's applications; the outcome of each is in the result."""
+    from pipeline.steps import wait_rollout
+
+    names = settled.applications
     with run.report.stage("wait"):
         rollout = wait_rollout.wait_rollout(
-            client,
+            settled.argocd,
             where.repository if where else None,
             wait_rollout.Inputs(
                 applications=names,
                 revision=revision,
                 images=images,
-                timeout_seconds=run.number("timeout", environment.timeout if environment else None) or 0.0,
-                grace_seconds=run.number("grace"),
-                sync=run.switch("sync"),
+                timeout_seconds=settled.timeout_seconds,
+                grace_seconds=settled.grace_seconds,
+                sync=settled.sync,
             ),
             run.progress,
             time.monotonic,
         )
     urls = run.report.deployment.urls or {}
-    run.report.update(urls={**urls, **{f"argocd/{name}": f"{client.url}/applications/{name}" for name in names}})
+    pages = {f"argocd/{name}": f"{settled.argocd.url}/applications/{name}" for name in names}
+    run.report.update(urls={**urls, **pages})
     return rollout
 
 
@@ -270,9 +301,15 @@ def _front(run: Run) -> "Front":
     headers = {}
     for line in run.texts("argocd-header"):
         name, colon, value = line.partition(":")
-        if not colon:
+        if not colon or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name.strip()):
             raise UsageError(f"--argocd-header for {name!r} is not 'NAME: VALUE'")
-        headers[name.strip()] = os.path.expandvars(value.strip())
+        named = re.findall(r"\$\{?([A-Za-z_]\w*)", value)
+        if unset := [variable for variable in named if variable not in run.environ]:
+            raise UsageError(f"--argocd-header {name.strip()}: the variable {unset[0]} is not set")
+        filled = string.Template(value.strip()).safe_substitute(run.environ)
+        if not re.fullmatch(r"[\t\x20-\x7e]*", filled):
+            raise UsageError(f"--argocd-header {name.strip()}: its value holds characters that no header has")
+        headers[name.strip()] = filled
     paths = (run.text(name) for name in ("argocd-ca", "argocd-client-cert", "argocd-client-key"))
     ca, certificate, key = (Path(path) if path else None for path in paths)
     return Front(

@@ -38,7 +38,11 @@ def connect(
     Raises UsageError for an address or a token that cannot be one, or a certificate that is not there.
     """
     url = server if "://" in server else f"https://{server}"
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        raise UsageError(f"{server!r} is not the address of an Argo CD: {error}", remedy="Write HOST:PORT.") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None:
         raise UsageError(
             f"{parts.hostname or server!r} is not the address of an Argo CD", remedy="Write HOST:PORT or a URL."

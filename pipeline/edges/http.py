@@ -54,6 +54,11 @@ def pool(base_url: str, front: Front | None = None, *, connections: int = 16) ->
     if proxy is None:
         return urllib3.PoolManager(**common)
     parts = urlsplit(proxy)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise UsageError(
+            f"the proxy for {urlsplit(base_url).hostname} is not a URL",
+            remedy="Write http://HOST:PORT of an HTTP proxy.",
+        )
     auth = f"{parts.username}:{parts.password or ''}" if parts.username else None
     return urllib3.ProxyManager(
         proxy, proxy_headers=urllib3.make_headers(proxy_basic_auth=auth) if auth else None, **common

@@ -301,6 +301,8 @@ class _Ancestry:
 
 def _is_superseded(image: Image, present: str, inputs: Inputs, ancestry: _Ancestry, warnings: list[str]) -> bool:
     """Judge one image over the tag that stands there; raises Diverged or OrderUnknown where the order says no."""
+    if present == image.tag:
+        return False
     asked = order.needs_relation(inputs.kind, present, image.tag)
     relation = ancestry.relation(present, image.tag) if asked else Relation.UNKNOWN
     merged = ancestry.on_default_branch(image.tag) if relation is Relation.DIVERGED else None

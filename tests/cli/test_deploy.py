@@ -32,7 +32,8 @@ def test_the_same_run_again_changes_nothing_and_returns_at_once(scene: Scene) ->
     scene.run("deploy")
     done = scene.run("deploy", "--json")
     assert done.code == 0
-    assert done.json["outcome"] == "deployed"
+    assert done.json["outcome"] == "unchanged"
+    assert done.json["rollout"]["applications"][0]["outcome"] == "deployed"
     assert "changed" not in done.json["gitops"]
     assert len(scene.log()) == 2
 
@@ -185,3 +186,58 @@ def test_pull_requests_are_said_to_be_missing(scene: Scene) -> None:
     done = scene.run("bump", "--image", f"openegflask={'a' * 40}", "--no-check-image", "--mode", "pr", "--json")
     assert done.code == 2
     assert done.json["error"]["class"] == "NotAvailableYet"
+
+
+@pytest.mark.parametrize("command", [("deploy",), ("rollback", "--image", "openegflask", "--to", "PRESENT")])
+def test_a_dry_run_of_what_is_there_already_neither_waits_nor_tells(scene: Scene, command: tuple[str, ...]) -> None:
+    scene.run("deploy")
+    present = scene.app.git("rev-parse", "HEAD")
+    done = scene.run(
+        *(word.replace("PRESENT", present) for word in command), "--dry-run", "--json", environ=slack(scene)
+    )
+    assert (done.code, done.json["outcome"]) == (0, "unchanged"), done.stderr
+    assert "rollout" not in done.json
+    assert scene.sandbox.slack.messages == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "environ"),
+    [
+        ((), {"ARGOCD_SERVER": ""}),
+        ((), {"ARGOCD_AUTH_TOKEN": ""}),
+        (("--timeout", "-5"), {}),
+        (("--argocd-header", "nonsense"), {}),
+        (("--argocd-header", "X-A: $NOT_SET_ANYWHERE"), {}),
+        (("--argocd-header", "Ö: ü"), {}),
+        (("--argocd-server", "http://[::1"), {}),
+        (("--argocd-proxy", "nonsense"), {}),
+    ],
+)
+@pytest.mark.parametrize("command", ["deploy", "rollback"])
+def test_a_wrong_setting_of_the_wait_is_found_before_anything_is_published(
+    scene: Scene, command: str, flags: tuple[str, ...], environ: dict[str, str]
+) -> None:
+    to = ("--image", "openegflask", "--to", "d" * 40, "--no-check-image") if command == "rollback" else ()
+    done = scene.run(command, *to, *flags, "--json", environ=environ)
+    assert (done.code, done.json["error"]["class"]) == (2, "UsageError"), done.stderr
+    assert len(scene.log()) == 1
+
+
+def test_the_same_tag_is_unchanged_under_a_strict_order_too(scene: Scene, tmp_path: Path) -> None:
+    scene.run("deploy")
+    image = f"openegflask={scene.app.git('rev-parse', 'HEAD')}"
+    done = scene.run(
+        "bump", "--gitops", scene.gitops_url, "--image", image, "--order", "strict", "--json", cwd=tmp_path
+    )
+    assert (done.code, done.json["outcome"]) == (0, "unchanged"), done.stderr
+    assert "warning" not in done.stderr
+
+
+def test_an_earlier_result_is_not_believed_without_its_image(scene: Scene) -> None:
+    planned = scene.run("build", "--dry-run", "--json")
+    assert scene.run("bump", "--from", "-", stdin=planned.stdout).code == 2
+    built = scene.run("build", "--service", "flask", "--json")
+    forged = built.stdout.replace(scene.app.git("rev-parse", "HEAD"), "7" * 40)
+    assert scene.run("bump", "--from", "-", stdin=forged).code == 4
+    assert scene.run("bump", "--from", "-", "--image", f"openegnode={'7' * 40}", stdin=built.stdout).code == 2
+    assert len(scene.log()) == 1
