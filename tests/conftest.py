@@ -30,6 +30,14 @@ def _missing(marker: str) -> str | None:
     return None if os.geteuid() == 0 else "not root"
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests share one engine, which shares its layers: what one of them cleans away, another may be building on."""
+    for item in items:
+        if item.get_closest_marker("docker"):
+            item.add_marker(pytest.mark.xdist_group("docker"))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in ("docker", "registry", "root"):
         if item.get_closest_marker(marker) and (why := _missing(marker)):
