@@ -1,15 +1,27 @@
 """`rollback`: a forward commit to an earlier version, then proof of health."""
 
-from collections.abc import Iterator
+import contextlib
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.cli import settings, stages
 from pipeline.cli.flags import Run
 from pipeline.cli.settings import Place
 from pipeline.core.deployment import Rollback
+from pipeline.core.history import Place as Written
 from pipeline.core.history import Step, last_deployed, version_before
 from pipeline.core.image import Wanted, require_tag
-from pipeline.errors import NotFound, PipelineError, RolloutFailed, RolloutTimedOut, SyncFailed, UsageError
+from pipeline.core.wording import short
+from pipeline.errors import (
+    NotFound,
+    PipelineError,
+    Refused,
+    RolloutFailed,
+    RolloutTimedOut,
+    SyncFailed,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from pipeline.config import ApplicationConfig
@@ -58,7 +70,11 @@ def _undo(run: Run, settled: stages.Awaiting, where: Place, change: "PublishedCh
     from pipeline.steps.wait_rollout import error_of
 
     failed = {image.name: image.tag for image in change.images if image.previous}
-    wanted = tuple(Wanted(image.name, image.previous) for image in change.images if image.previous)
+    before: dict[str, dict[str, str | None]] = {name: {} for name in failed}
+    for line in change.gitops.changed:
+        if line.name in failed and line.new == failed[line.name]:
+            before[line.name][line.file] = line.old
+    wanted = tuple(Wanted(name, tag) for name, tags in before.items() if (tag := _agreed(name, tags)))
     if not wanted:
         raise NotFound(
             "cannot roll back: this was the first deployment", remedy="Deploy a commit that works; nothing ran before."
@@ -92,10 +108,23 @@ def _names(run: Run, config: "ApplicationConfig | None") -> tuple[str, ...]:
 
 
 def _earlier_versions(run: Run, where: Place, names: tuple[str, ...]) -> Iterator[Wanted]:
-    """For each image the version to go back to, from the history of the environment's kustomization."""
+    """For each image the version to go back to, from the history of the environment's kustomizations."""
+    from pipeline.steps.publish_change import kustomization_file
+
     target = run.required("to")
-    for name in names or last_deployed(_steps(run, where)):
-        tag = version_before(_steps(run, where), name) if target == "PREVIOUS" else target
+    head = stages.read_overlays(run, where)
+    files = tuple(dict.fromkeys(kustomization_file(head, overlay) for overlay in settings.overlays(run, where)))
+    present = _tags({file: head.files[file] for file in files})
+    steps, walk = itertools.tee(_steps(where, files))  # what one walk has read, the next does not ask git for again
+    for name in names or last_deployed(walk):
+        before: dict[str, str | None] = {}
+        for file, _ in (written for written in present if written[1] == name and target == "PREVIOUS"):
+            steps, walk = itertools.tee(steps)
+            before[file] = version_before(walk, (file, name))
+        for file, earlier in tuple(before.items()):
+            if earlier is None and present[file, name] in before.values():
+                del before[file]  # it never left the version that the others go back to
+        tag = _agreed(name, before) if target == "PREVIOUS" else target
         if tag is None:
             raise NotFound(
                 f"{name}: the last {_DEPTH} changes of {where.name} show no earlier version",
@@ -105,25 +134,32 @@ def _earlier_versions(run: Run, where: Place, names: tuple[str, ...]) -> Iterato
         yield Wanted(name, tag)
 
 
-def _steps(run: Run, where: Place) -> Iterator[Step]:
+def _agreed(name: str, before: Mapping[str, str | None]) -> str | None:
+    """The one version that `name` had before in each file; None where there was none. Raises Refused for several."""
+    if len(set(before.values())) > 1:
+        told = ", ".join(f"{short(tag)} in {file}" for file, tag in before.items())
+        raise Refused(
+            f"{name}: the version before is not the same everywhere: {told}",
+            remedy="Roll back one after the other with `rollback --overlay PATH`, or name the version: --to TAG.",
+        )
+    return next(iter(before.values()), None)
+
+
+def _steps(where: Place, files: Sequence[str]) -> Iterator[Step]:
     """What each commit did to the environment's tags, newest first; read from git only as far as it is asked for."""
     from pipeline.core.commit_message import parse
-    from pipeline.steps.publish_change import kustomization_file
 
-    head = stages.read_overlays(run, where)
-    for overlay in settings.overlays(run, where):
-        file = kustomization_file(head, overlay)
-        for change in where.repository.history(file, _DEPTH):
-            trailers = parse(change.message)
-            kind = trailers.kind if trailers else None
-            yield Step(change.revision, kind, _tags(change.before, file), _tags(change.after, file))
+    for change in where.repository.history(files, _DEPTH):
+        trailers = parse(change.message)
+        yield Step(change.revision, trailers.kind if trailers else None, _tags(change.before), _tags(change.after))
 
 
-def _tags(data: bytes | None, file: str) -> dict[str, str | None]:
-    """The tags that a kustomization named; none where a former commit had it damaged or not at all."""
+def _tags(files: Mapping[str, bytes]) -> dict[Written, str | None]:
+    """The tags that kustomizations name; none where a former commit had one damaged."""
     from pipeline.core.kustomization import read_entries
 
-    try:
-        return {entry.name: entry.tag for entry in read_entries(data or b"", file)}
-    except PipelineError:
-        return {}
+    tags: dict[Written, str | None] = {}
+    for file, data in files.items():
+        with contextlib.suppress(PipelineError):
+            tags |= {(file, entry.name): entry.tag for entry in read_entries(data, file)}
+    return tags

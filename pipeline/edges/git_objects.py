@@ -17,13 +17,13 @@ _CHANGES_AT_ONCE = 20
 
 
 @dataclass(frozen=True, slots=True)
-class FileChange:
-    """One commit that changed a file, and the file's content before and after it; None: it was not there."""
+class Change:
+    """One commit that changed files, and the files' content before and after it, by path, where they were there."""
 
     revision: str
     message: str
-    before: bytes | None
-    after: bytes | None
+    before: Mapping[str, bytes]
+    after: Mapping[str, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,31 +124,34 @@ class GitObjects:
                 raise GitUnusable(f"the commit cannot be signed: {error}") from None
             raise
 
-    def revisions(self, head: str, path: str, limit: int) -> tuple[list[str], bool]:
-        """The first-parent commits that changed `path`, newest first; and whether history is not cut off below them."""
-        listed = self._git.line("rev-list", "--first-parent", f"--max-count={limit}", head, "--", path).splitlines()
+    def revisions(self, head: str, paths: Sequence[str], limit: int) -> tuple[list[str], bool]:
+        """The first-parent commits that changed `paths`, newest first; and whether history is not cut off below."""
+        listed = self._git.line("rev-list", "--first-parent", f"--max-count={limit}", head, "--", *paths).splitlines()
         for number, revision in enumerate(listed):
             parent = self._parent(revision)
             if parent and self._git.object(parent) is None:
                 return listed[:number], False
         return listed, True
 
-    def changes(self, revisions: Sequence[str], path: str) -> Iterator[FileChange]:
-        """What each commit made of the file."""
+    def changes(self, revisions: Sequence[str], paths: Sequence[str]) -> Iterator[Change]:
+        """What each commit made of the files."""
         for start in range(0, len(revisions), _CHANGES_AT_ONCE):
             chosen = revisions[start : start + _CHANGES_AT_ONCE]
             parents = {revision: self._parent(revision) for revision in chosen}
             found = {
-                commit: git_tree.find(self._tree(commit), path, self.read)
+                (commit, path): git_tree.find(self._tree(commit), path, self.read)
                 for commit in {*chosen, *parents.values()}
                 if commit is not None
+                for path in paths
             }
             self.need({file.oid for file in found.values() if file})
-            contents = {commit: self.read(file.oid) for commit, file in found.items() if file and not file.is_folder}
+            contents: dict[str | None, dict[str, bytes]] = {}
+            for (commit, path), file in found.items():
+                if file and not file.is_folder:
+                    contents.setdefault(commit, {})[path] = self.read(file.oid)
             for revision in chosen:
                 message = self.read(revision).partition(b"\n\n")[2].decode("utf-8", "replace")
-                before = contents.get(parents[revision] or "")
-                yield FileChange(revision, message, before, contents.get(revision))
+                yield Change(revision, message, contents.get(parents[revision], {}), contents.get(revision, {}))
 
     def _parent(self, revision: str) -> str | None:
         match = re.match(rb"tree \w+\nparent (\w+)\n", self.read(revision))

@@ -15,7 +15,7 @@ from pipeline.core.order import Relation
 from pipeline.core.secret import Secret
 from pipeline.edges.commit_graph import CommitGraph, descends, relation
 from pipeline.edges.git import Address, Git, GitError, Scratch, explain, explained, parse_address
-from pipeline.edges.git_objects import FileChange, GitObjects, Identity
+from pipeline.edges.git_objects import Change, GitObjects, Identity
 from pipeline.edges.git_push import push_commit
 from pipeline.edges.work_tree import WorkTree
 from pipeline.errors import BranchNotFound, CommitRefused, GitUnusable, RepositoryNotFound, UsageError
@@ -263,15 +263,15 @@ class TransportedRepository:
                 hooks=False,
             )
 
-    def history(self, path: str, limit: int) -> Iterator[FileChange]:
-        """The commits of the branch's first-parent history that changed a file, newest first, at most `limit`."""
+    def history(self, paths: Sequence[str], limit: int) -> Iterator[Change]:
+        """The commits of the branch's first-parent history that changed files, newest first, at most `limit`."""
         with explained(self.name):
             newest, told = "", 0
             for depth in _DEPTHS:
                 head, objects = self._origin.history(self.branch, depth)
                 newest = newest or head  # somebody may push while we read
-                revisions, complete = objects.revisions(newest, path, limit)
-                yield from objects.changes(revisions[told:], path)
+                revisions, complete = objects.revisions(newest, paths, limit)
+                yield from objects.changes(revisions[told:], paths)
                 told = len(revisions)
                 if complete or told >= limit:
                     return

@@ -11,7 +11,7 @@ from pathlib import Path
 from pipeline.core.secret import Secret
 from pipeline.edges.commit_graph import descends, is_ancestor
 from pipeline.edges.git import Git, GitError, explain, explained, parse_address
-from pipeline.edges.git_objects import FileChange, GitObjects, Identity
+from pipeline.edges.git_objects import Change, GitObjects, Identity
 from pipeline.edges.git_push import push_commit
 from pipeline.edges.source_repository import SourceRepository, open_source
 from pipeline.errors import BranchNotFound, LocalBranchDiverged, LocalChanges, RepositoryNotFound, UsageError
@@ -112,12 +112,12 @@ class WorkTree:
             self._follow(commit)
             return commit
 
-    def history(self, path: str, limit: int) -> Iterator[FileChange]:
-        """The commits of the branch's first-parent history that changed a file, newest first, at most `limit`."""
+    def history(self, paths: Sequence[str], limit: int) -> Iterator[Change]:
+        """The commits of the branch's first-parent history that changed files, newest first, at most `limit`."""
         with explained(self.name):
             revision, _ = self._newest()
-            revisions, _ = self._objects.revisions(revision, path, limit)
-            yield from self._objects.changes(revisions, path)
+            revisions, _ = self._objects.revisions(revision, paths, limit)
+            yield from self._objects.changes(revisions, paths)
 
     def descends(self, revision: str, ancestor: str) -> bool | None:
         """Whether commit `revision` contains commit `ancestor`; None when that cannot be told."""

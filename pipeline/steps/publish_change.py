@@ -222,7 +222,8 @@ def make_plan(head: Head, inputs: Inputs, ancestry: "_Ancestry", peek: Callable[
     superseded: list[Image] = []
     for image in inputs.images:
         tags = tuple(dict.fromkeys(present.get(image.name, ())))
-        known = replace(image, previous=tags[0] if tags else None)
+        # Where some files name the new tag already, the version before is what the others say.
+        known = replace(image, previous=next((tag for tag in tags if tag != image.tag), next(iter(tags), None)))
         newer = [tag for tag in tags if _is_superseded(known, tag, inputs, ancestry, warnings)]
         if newer:
             superseded.append(known)

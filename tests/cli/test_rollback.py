@@ -1,5 +1,8 @@
 """`rollback`: a forward commit to the version before, then proof."""
 
+import shutil
+
+from pipeline.sandbox.cluster import Fault
 from tests.cli.conftest import Scene
 
 
@@ -56,3 +59,52 @@ def test_an_older_commit_that_was_rolled_back_from_can_be_deployed_again(scene: 
     scene.run("rollback", "--service", "flask")
     done = scene.run("deploy", "--service", "flask", "--json")
     assert (done.code, done.json["outcome"]) == (0, "deployed"), done.stderr
+
+
+def two_overlays(scene: Scene) -> tuple[str, ...]:
+    """Give the GitOps repository a second overlay; the flags that name both."""
+    stage = scene.gitops.path / "overlays/staging"
+    shutil.copytree(scene.gitops.path / "overlays/production", stage)
+    scene.gitops.commit("Add staging")
+    return ("--overlay", "overlays/staging", "--overlay", "overlays/production")
+
+
+def test_the_last_deployment_is_the_newest_of_all_overlays(scene: Scene) -> None:
+    both = two_overlays(scene)
+    scene.run("deploy", *both)
+    first = scene.app.git("rev-parse", "HEAD")
+    second = scene.change()
+    scene.run("deploy", "--service", "flask", *both)
+    third = scene.change("node/server.js")
+    assert scene.run("deploy", "--service", "node", "--overlay", "overlays/production").code == 0
+    undone = scene.run("rollback", *both, "--json")
+    assert (undone.code, [image["name"] for image in undone.json["images"]]) == (0, ["openegnode"]), undone.stderr
+    assert (undone.json["images"][0]["previous"], undone.json["images"][0]["tag"]) == (third, first)
+    undone = scene.run("rollback", "--service", "flask", *both, "--json")
+    assert {line["file"] for line in undone.json["gitops"]["changed"]} == {
+        f"overlays/{name}/kustomization.yaml" for name in ("staging", "production")
+    }
+    assert scene.overlay().count(second) == 0
+
+
+def test_versions_before_that_differ_are_not_mixed_up(scene: Scene) -> None:
+    both = two_overlays(scene)
+    scene.run("deploy", *both)
+    scene.change()
+    scene.run("deploy", "--service", "flask", "--overlay", "overlays/production")
+    scene.change()
+    assert scene.run("deploy", "--service", "flask", *both).code == 0
+    before = scene.log()
+    refused = scene.run("rollback", "--service", "flask", *both, "--json")
+    assert (refused.code, refused.json["outcome"]) == (3, "refused")
+    assert "overlays/staging/kustomization.yaml" in refused.json["error"]["message"]
+    assert "--overlay" in refused.json["error"]["remedy"]
+
+    scene.sandbox.set_fault(scene.change(), Fault("crash"))
+    failed = scene.run("deploy", "--service", "flask", *both, "--on-failure", "rollback", "--json")
+    assert (failed.code, failed.json["error"]["class"], failed.json["rollback"]["outcome"]) == (
+        11,
+        "RolloutFailed",
+        "deployed",
+    ), "both had the same version before this deployment"
+    assert len(scene.log()) == len(before) + 2

@@ -3,13 +3,16 @@
 import pytest
 
 from pipeline.core.deployment import Kind
-from pipeline.core.history import Step, last_deployed, version_before
+from pipeline.core.history import Place, Step, last_deployed, version_before
+
+FLASK: Place = ("overlays/production/kustomization.yaml", "flask")
+NODE: Place = (FLASK[0], "node")
 
 
 def story(*moves: tuple[str, Kind | None]) -> list[Step]:
     """Steps of one image, newest first, from moves told oldest first."""
     tags: list[str | None] = [None, *(tag for tag, _ in moves)]
-    steps = [Step(str(index), kind, {"flask": tags[index]}, {"flask": tag}) for index, (tag, kind) in enumerate(moves)]
+    steps = [Step(str(index), kind, {FLASK: tags[index]}, {FLASK: tag}) for index, (tag, kind) in enumerate(moves)]
     return steps[::-1]
 
 
@@ -29,10 +32,10 @@ def story(*moves: tuple[str, Kind | None]) -> list[Step]:
 def test_a_rollback_goes_to_the_version_before_the_one_in_effect(
     moves: list[tuple[str, Kind | None]], before: str | None
 ) -> None:
-    assert version_before(story(*moves), "flask") == before
+    assert version_before(story(*moves), FLASK) == before
 
 
 def test_the_last_deployment_is_the_newest_commit_that_changed_a_tag() -> None:
-    same = {"flask": "a", "node": "x"}
-    steps = [Step("3", None, same, same), Step("2", "deploy", {"flask": "a", "node": "w"}, same)]
+    same = {FLASK: "a", NODE: "x"}
+    steps = [Step("3", None, same, same), Step("2", "deploy", {FLASK: "a", NODE: "w"}, same)]
     assert last_deployed(steps) == ("node",)

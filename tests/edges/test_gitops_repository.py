@@ -573,16 +573,19 @@ def test_history_tells_what_each_commit_made_of_the_file(address: str, world: Pa
     for word in ("one", "two"):
         bump(repository, image("flask", word))
         commit(world, {"README.md": word.encode()})
-    steps = list(repository.history(FILE, 10))
+    steps = list(repository.history([FILE], 10))
     tags = [
-        tuple(read_entries(data, FILE)[0].tag if data else None for data in (step.before, step.after)) for step in steps
+        tuple(
+            read_entries(data, FILE)[0].tag if data else None for data in (step.before.get(FILE), step.after.get(FILE))
+        )
+        for step in steps
     ]
     assert tags == [(tag("one"), tag("two")), (tag("old"), tag("one")), (None, tag("old"))]
     assert parse(steps[0].message) is not None
     assert parse(steps[2].message) is None
     assert steps[0].revision == git(world, "rev-parse", "main^")
-    assert [step.revision for step in repository.history(FILE, 2)] == [step.revision for step in steps[:2]]
-    assert list(repository.history("nowhere", 5)) == []
+    assert [step.revision for step in repository.history([FILE], 2)] == [step.revision for step in steps[:2]]
+    assert list(repository.history(["nowhere"], 5)) == []
 
 
 def test_history_is_deepened_as_far_as_it_is_asked_for(
@@ -591,7 +594,7 @@ def test_history_is_deepened_as_far_as_it_is_asked_for(
     monkeypatch.setattr("pipeline.edges.gitops_repository._DEPTHS", (3, 6, 2**31 - 1))
     for number in range(9):
         commit(world, {FILE: kustomization(flask=tag(str(number)))})
-    revisions = [step.revision for step in opened(url).history(FILE, 100)]
+    revisions = [step.revision for step in opened(url).history([FILE], 100)]
     assert revisions == git(world, "rev-list", "main", "--", FILE).splitlines()
     assert len(revisions) == 10
 

@@ -345,7 +345,7 @@ def test_history_and_descent_are_told(world: Path, tree: Path) -> None:
     repository = opened(tree)
     first = head(world)
     bump(repository, image("flask", "new"))
-    steps = list(repository.history(FILE, 10))
+    steps = list(repository.history([FILE], 10))
     assert [step.revision for step in steps] == [head(tree), first]
     theirs = commit(world, {"theirs": b"1"})
     assert repository.descends(theirs, head(tree)) is True
