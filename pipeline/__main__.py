@@ -1,5 +1,7 @@
 """Entry point, and the one place where an error becomes a message and an exit code."""
 
+import contextlib
+import io
 import os
 import signal
 import sys
@@ -58,8 +60,35 @@ def _raise(number: int, _frame: FrameType | None) -> NoReturn:
     raise Signalled(number)
 
 
+class _Heedless(io.TextIOWrapper):
+    """Standard error, straight to the file: one that is full or gone keeps no deployment from its end."""
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            super().flush()
+
+
+def _open_streams() -> None:
+    """Have both streams even where the caller has closed them."""
+    for descriptor in (1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 -- for good
+    encoding = sys.stderr.encoding if sys.stderr else "utf-8"
+    raw = io.FileIO(2, "w", closefd=False)
+    sys.stderr = _Heedless(raw, encoding=encoding, errors="backslashreplace", write_through=True)
+
+
 def entry() -> None:
     """The console script."""
+    _open_streams()
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and a shell's background jobs ask for
             signal.signal(number, _raise)

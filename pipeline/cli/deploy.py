@@ -18,6 +18,7 @@ def deploy(run: Run) -> None:
     """Bring the checked-out commit to a healthy rollout: build, edit, publish, wait, tell."""
     run.choice("on-failure", ("none", "rollback"))
     config = settings.application(run)
+    settings.require_one_way(run)
     prebuilt = any("=" in argument for argument in run.texts("image"))
     items = () if prebuilt else settings.buildables(run, config)
     where = settings.place(run, config)
@@ -56,6 +57,7 @@ def _bring(
 
 def build(run: Run) -> None:
     """Build the image of the checked-out commit and push it, unless the registry has it."""
+    settings.require_one_way(run)
     config = settings.application(run)
     stages.build(run, settings.buildables(run, config), settings.registry(run, config))
     run.report.update(outcome="planned" if run.switch("dry-run") else "built")

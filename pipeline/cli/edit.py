@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
@@ -39,8 +38,7 @@ def edit(run: Run) -> None:
             _replace(Path(name), data)
     run.report.edited(result.changed, planned=dry_run or not in_place)
     if not (in_place or dry_run or run.report.json):
-        run.report.printed = True
-        sys.stdout.buffer.write(next(result.files.get(name, data) for name, data in files.items()))
+        run.report.content = next(result.files.get(name, data) for name, data in files.items())
 
 
 def _read(name: str) -> bytes:

@@ -93,7 +93,7 @@ def command(app: typer.Typer, *names: str) -> Callable[[Callable[[Run], None]], 
     def register(function: Callable[[Run], None]) -> Callable[[Run], None]:
         def call(ctx: typer.Context, **values: Any) -> None:
             report, progress, environ = ctx.obj
-            report.command = name
+            report.command = ctx.command_path.removeprefix(f"{ctx.find_root().info_name} ")
             function(Run(report, progress, environ, {option.name: values[_parameter(option)] for option in options}))
 
         name = function.__name__.strip("_").replace("_", "-")

@@ -41,8 +41,9 @@ class Report:
         self.json = json
         self.diff = ""
         """The change as a unified diff."""
-        self.printed = False
-        """Whether the command wrote its own result to standard output, so that only --json adds to it."""
+        self.content: bytes | None = None
+        """What goes to standard output as it is, where no JSON is asked for."""
+        self._announced = False
         self._environ = environ
         self._stdout = stdout or sys.stdout
         self._stderr = stderr or sys.stderr
@@ -124,27 +125,33 @@ class Report:
         self._append("GITHUB_OUTPUT", lambda _room: actions.outputs(to_json(deployment)))
         if self._failures or _has_content(deployment):
             self._append("GITHUB_STEP_SUMMARY", lambda room: markdown(deployment, self.diff, limit=room))
-        try:
+        if not self._announced:
             self._print(deployment)
+        for failure in self._failures:
+            self._complain(failure)
+        return self._code or (_FINDINGS if deployment.outcome == "findings" else 0)
+
+    def announce(self, text: str) -> None:
+        """Tell the result now, before a command that ends with a signal alone; `text` is for people."""
+        self.content = text.encode()
+        self._print(self.deployment)
+        self._announced = True
+
+    def _print(self, deployment: Deployment) -> None:
+        try:
+            if self.json:
+                # The runner obeys `##[…]` even inside a line; in JSON the escape means the same.
+                self._stdout.write(json.dumps(to_json(deployment), indent=2).replace("##[", "#\\u0023[") + "\n")
+            elif self.content is not None:
+                self._stdout.buffer.write(self.content)
+            elif _has_content(deployment):
+                self._stdout.write(self._for_people(deployment))
+            self._stdout.flush()
         except OSError as error:
             # The interpreter flushes once more at its end, and must not fail then.
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._stdout.fileno())
             if not isinstance(error, BrokenPipeError):  # else the reader, such as `head`, has what it wanted
                 self.fail(Unreachable(f"standard output: {error.strerror}", remedy="Free space, or write elsewhere."))
-        for failure in self._failures:
-            self._complain(failure)
-        return self._code or (_FINDINGS if deployment.outcome == "findings" else 0)
-
-    def _print(self, deployment: Deployment) -> None:
-        if self.json:
-            # The runner obeys `##[…]` even inside a line; in JSON the escape means the same.
-            text = json.dumps(to_json(deployment), indent=2).replace("##[", "#\\u0023[") + "\n"
-        elif self.printed or not _has_content(deployment):
-            return
-        else:
-            text = self._for_people(deployment)
-        self._stdout.write(text)
-        self._stdout.flush()
 
     def _for_people(self, deployment: Deployment) -> str:
         colour = self._coloured(self._stdout)

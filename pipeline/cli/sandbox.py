@@ -28,8 +28,11 @@ def up(run: Run) -> None:
             raise UsageError(f"--fault {argument!r} is not TAG=KIND", remedy=f"KIND is one of {kinds}.")
         faults[tag] = Fault(kind)
     git_root = run.text("git-root")
+    port = run.number("port") or 0.0
+    if not (port.is_integer() and port < 2**16):
+        raise UsageError(f"--port {port:g} is no port", remedy="Choose one from 1 to 65535, or 0 for any free one.")
     settings = world.Settings(
-        port=int(run.number("port") or 0),
+        port=int(port),
         git_root=Path(git_root) if git_root else None,
         poll_seconds=run.number("poll") or 0.0,
         sync_seconds=run.number("sync-seconds") or 0.0,
@@ -45,8 +48,8 @@ def up(run: Run) -> None:
         overlays = run.texts("overlay", ("overlays/production",))
         for name, overlay in zip(names, overlays * len(names), strict=False):
             sandbox.add_application(name, repo_url=url, path=overlay, branch=run.text("branch") or "main")
-        print(_introduction(sandbox, url, names), flush=True)
-        run.report.printed = True
+        run.report.update(urls={"sandbox": sandbox.url, "argocd": sandbox.argocd_url, "gitops": url})
+        run.report.announce(_introduction(sandbox, url, names))
         with contextlib.suppress(Signalled):  # Ctrl-C is how it is meant to end
             threading.Event().wait()
 
@@ -65,7 +68,8 @@ export SLACK_API_URL={sandbox.slack_url}api/ SLACK_BOT_TOKEN={SLACK_TOKEN.reveal
 # What is there:                  curl {sandbox.url}/sandbox/
 # The messages that Slack got:    {sandbox.slack_url}
 # Break an image's pods:          curl -X PUT {sandbox.url}/sandbox/faults/TAG --json '{{"kind": "crash"}}'
-# Mend them:                      curl -X DELETE {sandbox.url}/sandbox/faults/TAG"""
+# Mend them:                      curl -X DELETE {sandbox.url}/sandbox/faults/TAG
+"""
 
 
 sandbox_app = typer.Typer(help="An embedded world to try commands in.", rich_markup_mode=None)

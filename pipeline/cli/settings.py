@@ -65,6 +65,12 @@ def registry(run: Run, config: "ApplicationConfig | None") -> str:
     return run.required("registry", config.registry if config else None)
 
 
+def require_one_way(run: Run) -> None:
+    """Raises UsageError where images are named in two ways, of which one would be passed over."""
+    if run.texts("image") and run.texts("service"):
+        raise UsageError("--image and --service both name images", remedy="Pass one of them.")
+
+
 def buildables(run: Run, config: "ApplicationConfig | None") -> tuple[Buildable, ...]:
     """What to build: `--image NAME` with its flags, or the services of deploy.yaml. Raises UsageError, NotFound."""
     root = Path(run.required("source"))

@@ -67,6 +67,8 @@ A, B = "a" * 40, "b" * 40
         (["notify", "--from", "/nowhere.json"], 2, "UsageError", "/nowhere.json"),
         (["edit", "/nowhere.yaml", "--image", f"x={A}"], 4, "NotFound", "/nowhere.yaml"),
         (["nonsense"], 2, "UsageError", "nonsense"),
+        (["sandbox", "up", "--port", "99999"], 2, "UsageError", "--port 99999"),
+        (["deploy", "--image", f"openegflask={A}", "--service", "flask"], 2, "UsageError", "--service"),
     ],
 )
 def test_bad_input(scene: Scene, arguments: list[str], code: int, error: str, words: str) -> None:
@@ -155,6 +157,33 @@ def test_a_missing_extra_is_named_and_keeps_no_deployment_from_going_on(
     done = scene.run(*arguments, environ=environ)
     assert done.code == code, done.stderr
     assert package in done.stderr
+
+
+@pytest.mark.parametrize("streams", [">&-", "2>&-", ">&- 2>&-", "2>/dev/full", ">/dev/full", ">/dev/full 2>/dev/full"])
+@pytest.mark.parametrize("flag", ["", "--json"])
+def test_a_deployment_does_not_depend_on_being_watched(scene: Scene, streams: str, flag: str) -> None:
+    bump = ("-m", "pipeline", "bump", "--image", f"openegflask={A}", "--no-check-image")
+    done = subprocess.run(
+        ("bash", "-c", f'"$@" {flag} {streams}', "bash", sys.executable, *bump),
+        cwd=scene.app.path,
+        env=scene.environ,
+        capture_output=True,
+        text=True,
+    )
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+    assert len(scene.log()) == 2
+    assert done.returncode == (7 if ">/dev/full" in streams.split() else 0), done.stderr
+    if flag and ">" not in streams.replace("2>", ""):
+        assert json.loads(done.stdout)["outcome"] == "published"
+
+
+def test_an_edit_that_cannot_be_printed_is_no_traceback(scene: Scene) -> None:
+    edit = (sys.executable, "-m", "pipeline", "edit", "k.yaml", "--image", f"openegflask={A}")
+    Path(scene.app.path, "k.yaml").write_text(scene.overlay())
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(edit, cwd=scene.app.path, env=scene.environ, stdout=full, stderr=-1, text=True)
+    assert (done.returncode, "Traceback" in done.stderr) == (7, False), done.stderr
 
 
 def test_without_a_command_help_is_shown_and_the_version_on_demand(scene: Scene) -> None:

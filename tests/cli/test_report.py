@@ -165,16 +165,13 @@ def test_a_plan_is_the_diff_itself() -> None:
     assert Told(plan, diff=DIFF, streams=Terminal).stdout.splitlines()[-1] == "\x1b[32m+  newTag: b\x1b[0m"
 
 
-def test_a_command_that_printed_its_result_says_nothing_more() -> None:
-    changed = (ChangedLine(file="k.yaml", line=3, name="a", old="x", new="y"),)
-
-    def edit(report: Report) -> None:
-        report.command = "edit"
-        report.edited(changed, planned=False)
-        report.printed = True
-
-    assert Told(act=edit).stdout == ""
-    assert Told(act=edit, json=True).object["gitops"]["changed"][0]["line"] == 3
+def test_a_command_s_own_content_stands_alone() -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    report = Report({}, stdout=stream)
+    report.edited((ChangedLine(file="k.yaml", line=3, name="a", old="x", new="y"),), planned=False)
+    report.content = "\ufeffimages: ä\r\n".encode()
+    assert report.finish() == 0
+    assert stream.buffer.getvalue() == report.content
 
 
 @pytest.mark.parametrize(

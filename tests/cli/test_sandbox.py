@@ -36,6 +36,19 @@ def up(tmp_path: Path, *flags: str) -> Iterator[dict[str, str]]:
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
+def test_its_addresses_come_as_json_too(tmp_path: Path) -> None:
+    command = (sys.executable, "-m", "pipeline", "sandbox", "up", "--json")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        assert process.stdout
+        told = json.loads("".join(iter(process.stdout.readline, "}\n")) + "}")
+        assert (told["command"], told["outcome"]) == ("sandbox up", "reported")
+        with urllib.request.urlopen(f"{told['urls']['sandbox']}/sandbox/") as answer:
+            assert answer.status == 200
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.read() == "", "the object was the only one"
+    assert process.returncode == 0
+
+
 def run(environ: dict[str, str], cwd: Path, *arguments: str) -> Done:
     done = subprocess.run(
         (sys.executable, "-m", "pipeline", *arguments), cwd=cwd, env=environ, capture_output=True, text=True
