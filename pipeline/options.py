@@ -5,7 +5,7 @@ Precedence: flags beat environment variables, these beat configuration files, th
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipeline.core.image import DEFAULT_REGISTRY
 from pipeline.core.secret import Secret
@@ -32,11 +32,15 @@ class Option:
     environment: str | None = None
     metavar: str | None = None
     repeatable: bool = False
+    spaced: bool = False
+    """Whether values hold spaces: the environment variable of a repeatable option then has one value a line."""
     secret: bool = False
     argument: bool = False
     """Whether it is the command's positional arguments."""
     flag_only: bool = False
     """Whether an environment variable would make no sense, as for --help-like switches of one run."""
+    instead: Mapping[str, str] = field(default_factory=dict)
+    """The help of commands for which `help` does not hold, by command."""
 
     @property
     def variable(self) -> str | None:
@@ -58,7 +62,11 @@ OPTIONS = _table(
         metavar="NAME[=TAG]",
         repeatable=True,
         help="Image by its `images[].name`, with the full commit hash as tag, optionally @sha256:DIGEST. "
-        "`build` and `deploy` take NAME alone and build it.",
+        "`deploy` takes NAME alone too, and builds it.",
+        instead={
+            "build": "NAME of the image to build, where there is no deploy.yaml.",
+            "rollback": "NAME of an image to take back: its `images[].name`, without a tag.",
+        },
     ),
     Option(
         name="service",
@@ -66,6 +74,7 @@ OPTIONS = _table(
         metavar="NAME",
         repeatable=True,
         help="Service of deploy.yaml; all of them when none is named.",
+        instead={"rollback": "Service of deploy.yaml; what was deployed last when nothing is named."},
     ),
     Option(
         name="source",
@@ -135,8 +144,15 @@ OPTIONS = _table(
         metavar="URL|PATH",
         help="The GitOps repository: HTTP or SSH URL, bare repository, or work tree. "
         "Default: gitops.url of deploy.yaml, else the current directory.",
+        instead={"up": "GitOps repository that Argo CD follows; a fresh one is served when none is given."},
     ),
-    Option(name="branch", group=GITOPS, metavar="NAME", help="Branch of the GitOps repository; else its default."),
+    Option(
+        name="branch",
+        group=GITOPS,
+        metavar="NAME",
+        help="Branch of the GitOps repository; else its default.",
+        instead={"up": "Branch that Argo CD follows; `main` when none is given."},
+    ),
     Option(name="env", group=GITOPS, metavar="NAME", default="production", help="Environment to deploy to."),
     Option(
         name="overlay",
@@ -144,6 +160,10 @@ OPTIONS = _table(
         metavar="PATH",
         repeatable=True,
         help="Folder with the kustomization to edit. Default: .deploy/config.yaml, else overlays/ENV.",
+        instead={
+            "wait": "Folder with the kustomization that names the images. Default as for `bump`.",
+            "up": "Folder that the application is made from, one for each --app; overlays/production else.",
+        },
     ),
     Option(name="create", group=GITOPS, default=False, help="Add an images entry that is missing."),
     Option(
@@ -175,6 +195,10 @@ OPTIONS = _table(
         default=False,
         flag_only=True,
         help="Show the change as a unified diff; change nothing anywhere.",
+        instead={
+            "build": "Tell what would be built; build and push nothing.",
+            "notify": "Tell what would be told; post nothing.",
+        },
     ),
     Option(
         name="gitops-token",
@@ -197,6 +221,7 @@ OPTIONS = _table(
         metavar="NAME",
         repeatable=True,
         help="Argo CD application to wait for. Default: .deploy/config.yaml.",
+        instead={"up": "Application that Argo CD has; `openeg-system` when none is given."},
     ),
     Option(
         name="argocd-server",
@@ -217,6 +242,7 @@ OPTIONS = _table(
         group=ROLLOUT,
         metavar="'NAME: VALUE'",
         repeatable=True,
+        spaced=True,
         help="Extra header for a private front. $VARIABLE in the value is taken from the environment.",
     ),
     Option(name="argocd-root-path", group=ROLLOUT, metavar="PATH", help="Path below which Argo CD is served."),

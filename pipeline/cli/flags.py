@@ -53,7 +53,11 @@ class Run:
 
     def texts(self, name: str, fallback: Iterable[str] = ()) -> tuple[str, ...]:
         """All values of a repeatable option."""
-        return tuple(self.values.get(name) or fallback)
+        option = OPTIONS[name]
+        given = self.values.get(name)
+        if option.spaced and not given and option.variable:
+            given = [line.strip() for line in self.environ.get(option.variable, "").splitlines() if line.strip()]
+        return tuple(given or fallback)
 
     def number(self, name: str, fallback: float | None = None) -> float | None:
         """Seconds, or a port; raises UsageError for a negative one."""
@@ -102,7 +106,7 @@ def command(app: typer.Typer, *names: str) -> Callable[[Callable[[Run], None]], 
             inspect.Parameter(
                 _parameter(option),
                 inspect.Parameter.KEYWORD_ONLY,
-                annotation=_annotation(option),
+                annotation=_annotation(option, name),
                 **({} if option.argument else {"default": None}),
             )
             for option in options
@@ -120,7 +124,7 @@ def _parameter(option: Option) -> str:
     return f"{option.name.replace('-', '_')}_"
 
 
-def _annotation(option: Option) -> Any:
+def _annotation(option: Option, command: str) -> Any:
     if option.argument:
         return Annotated[list[str], typer.Argument(metavar=option.metavar, help=option.help, show_default=False)]
     kind: Any = str
@@ -130,13 +134,14 @@ def _annotation(option: Option) -> Any:
         kind = type(option.default)
     elif option.number:
         kind = float
+    shown_variable = f"  [env var: {option.variable}, one a line]" if option.spaced else ""
     shown = f"{option.default:g}" if isinstance(option.default, float) else str(option.default)
     return Annotated[
         kind | None,
         typer.Option(
             f"--{option.name}",
-            envvar=option.variable,
-            help=option.help,
+            envvar=None if option.spaced else option.variable,  # Typer would split it into words
+            help=option.instead.get(command, option.help) + shown_variable,
             metavar=option.metavar,
             rich_help_panel=option.group,
             show_default=False if option.default in (None, False) else shown,

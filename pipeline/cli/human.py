@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from pipeline.core.deployment import Deployment
-from pipeline.core.wording import duration, one_line, rollback, short, stages, state, visible, web_url
+from pipeline.core.wording import duration, left_out, one_line, rollback, short, stages, state, visible, web_url
 
 GREEN, YELLOW, RED, BOLD, DIM = "32", "33", "31", "1", "2"
 _GOOD = {"built", "edited", "planned", "published", "deployed", "unchanged", "reported"}
@@ -33,6 +33,8 @@ def result(deployment: Deployment, *, colour: bool) -> str:
 def _rows(deployment: Deployment) -> Iterator[tuple[str, str]]:
     for image in deployment.images:
         before = f"{short(image.previous)} → " if image.previous else ""
+        if left_out(deployment, image):
+            before = f"{short(image.previous)} stays, newer than "
         yield "image", f"{image.name} {before}{short(image.tag)}, {image.repository}"
     if gitops := deployment.gitops:
         branch = f" {gitops.branch}" if gitops.branch else ""

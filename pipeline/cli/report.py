@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -101,6 +101,10 @@ class Report:
         self._fail(Failure(class_=type(error).__name__, message=str(error), remedy=error.remedy), error.exit_code)
         if len(self._failures) == 1:
             self.update(outcome=error.outcome)
+
+    def advise(self, remedy: str) -> None:
+        """Replace what the first error advises, when more has been done about it."""
+        self._failures[0] = replace(self._failures[0], remedy=remedy)
 
     def interrupted(self, code: int) -> None:
         """Enter that a signal ended the command; `code` is 130 or 143."""

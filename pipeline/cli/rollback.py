@@ -58,6 +58,8 @@ def undo(run: Run, settled: stages.Awaiting, where: Place, change: "PublishedCha
     except PipelineError as error:
         run.report.fail(error)
         result = Rollback(outcome=error.outcome)
+    if result.outcome == "deployed":
+        run.report.advise("The former version runs again. Read the cause and the log lines, then deploy what mends it.")
     run.report.update(rollback=result)
 
 

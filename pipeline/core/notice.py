@@ -16,6 +16,7 @@ from pipeline.core.deployment import Deployment
 from pipeline.core.wording import (
     broken,
     duration,
+    left_out,
     links,
     mark,
     one_line,
@@ -78,6 +79,8 @@ def _images(deployment: Deployment) -> Iterator[str]:
         url = source_url(image)
         now = f"<{_escape(url)}|{_escape(short(image.tag))}>" if url else _code(short(image.tag))
         before = f"{_code(short(image.previous))} → " if image.previous else ""
+        if left_out(deployment, image):
+            before = f"{_code(short(image.previous))} stays, newer than "
         yield f"{_escape(one_line(image.name, _NAME))}  {before}{now}"
 
 

@@ -71,6 +71,12 @@ class Observation:
         """The images that the manifests of our commit name, as applied; empty where Argo CD does not tell."""
         return self.state.operation.images if self.state.operation and self.carried else ()
 
+    def applies(self, image: Image) -> bool | None:
+        """Whether a manifest of our commit names the image's repository; None where Argo CD does not tell."""
+        if not self.applied:
+            return None
+        return any(matches(image, reference) is not None for reference in self.applied)
+
     @property
     def unsynced(self) -> bool:
         """Whether our commit is known to Argo CD and not synced, and no sync of it is or was under way."""
@@ -115,6 +121,12 @@ class Observation:
             if pod.current and ((ours and applied) or (made and (ours or False not in known))):
                 suspects.append(pod)
         return suspects
+
+    @property
+    def troubled(self) -> list[Pod]:
+        """The pods that keep the application from being healthy: the suspects, else any other present ones."""
+        present = [pod for pod in self.tree.pods if pod.current] if self.tree and self.reached else []
+        return [pod for pod in self.suspects if not pod.healthy] or [pod for pod in present if not pod.healthy]
 
 
 def stand(revisions: tuple[str, ...], ours: str | None, descends: Callable[[str, str], bool | None]) -> Standing:

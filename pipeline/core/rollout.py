@@ -132,7 +132,7 @@ def judge(seen: Observation, doubts: Mapping[str, float], now: float) -> Final |
 
 def timed_out(seen: Observation, seconds: float) -> Final:
     """The verdict when the deadline, `seconds` after the beginning, has passed: with what the wait was still for."""
-    pod = next((pod for pod in seen.suspects if not pod.healthy), None)
+    pod = next(iter(seen.troubled), None)
     message = f"after {seconds:.0f} s: {describe(seen)}; {_obstacle(seen)}"
     return _bad(seen, "timed_out", "TimedOut", message, pod)
 
@@ -187,7 +187,7 @@ def describe(seen: Observation) -> str:
         if ours or others:
             ready = sum(pod.healthy for pod in ours)
             parts.append(f"{ready}/{len(ours) or len(others)} pods on {_brief(image)}")
-    parts += [f"{pod}: {pod.reason}" for pod in seen.suspects if not pod.healthy and pod.reason != "Running"]
+    parts += [f"{pod}: {pod.reason}" for pod in seen.troubled if pod.reason != "Running"]
     return " · ".join(parts[:6])
 
 
@@ -271,8 +271,7 @@ def _deployed(seen: Observation) -> Final | None:
 def _why_no_pod(seen: Observation, image: Image) -> str:
     if not seen.applied:
         return "no replicas, a CronJob, or not part of it"
-    named = any(matches(image, reference) is not None for reference in seen.applied)
-    return "no replicas, or a CronJob" if named else "the sync applied no manifest that names it"
+    return "no replicas, or a CronJob" if seen.applies(image) else "the sync applied no manifest that names it"
 
 
 def _doubts(seen: Observation) -> Iterator[_Doubt]:
@@ -354,7 +353,7 @@ def _unhealthy(seen: Observation) -> Iterator[_Doubt]:
     in_tree = seen.tree.degraded if seen.tree else ()
     sick = [item for item in (*in_tree, *state.resources) if item.health == "Degraded"]
     if state.health == "Degraded" or any(item.kind in _WORKLOADS for item in in_tree):
-        pod = next((pod for pod in seen.suspects if not pod.healthy), None)
+        pod = next(iter(seen.troubled), None)
         first = next((item for item in sick if item.message), sick[0] if sick else None)
         message = (first and first.message) or "the application is Degraded, and no resource says why"
         yield _Doubt("degraded", grace, replace(_bad(seen, "failed", "Degraded", message, first), pod=pod))

@@ -10,6 +10,7 @@ from pipeline.core.deployment import Application, Deployment, Image, changed_fil
 from pipeline.core.wording import (
     broken,
     duration,
+    left_out,
     links,
     mark,
     one_line,
@@ -51,7 +52,12 @@ def _sections(deployment: Deployment, diff: str) -> Iterator[str]:
     yield f"## {emoji} {_escape(sentence)}\n"
     if deployment.images:
         rows = [
-            (_escape(one_line(image.name, _LINE)), _code(short(image.previous)), _now(image), _code(image.repository))
+            (
+                _escape(one_line(image.name, _LINE)),
+                _code(short(image.previous)),
+                f"stays, newer than {_now(image)}" if left_out(deployment, image) else _now(image),
+                _code(image.repository),
+            )
             for image in deployment.images
         ]
         yield _table(("image", "before", "now", "repository"), rows)

@@ -84,6 +84,13 @@ def _subject(deployment: Deployment) -> str:
     return ", ".join(shown)
 
 
+def left_out(deployment: Deployment, image: Image) -> bool:
+    """Whether the image was not deployed because a newer one, its `previous`, stands there."""
+    if deployment.gitops is None or image.previous in {None, image.tag}:
+        return False
+    return image.name not in {line.name for line in deployment.gitops.changed}
+
+
 def short(tag: str | None) -> str:
     """A commit hash by its first seven digits; another tag as it is; `none` where there is none."""
     if not tag:

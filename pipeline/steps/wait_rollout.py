@@ -115,6 +115,8 @@ class _Watch:
     """The same by owner, for when the pod is gone."""
     doubts: Mapping[str, float] = field(default_factory=dict)
     look_again: float = float("inf")
+    uses: tuple[bool | None, ...] = ()
+    """Of each image whether the manifests name it, as far as Argo CD tells."""
     final: Application | None = None
 
 
@@ -173,7 +175,17 @@ class _Wait:
                 for watch in pending:
                     if watch.final is None and (watch is touched or now >= self._wake(watch)):
                         self._step(watch, feed, now)
+        self._warn_of_unused()
         return Rollout(applications=tuple(watch.final for watch in self._watches.values() if watch.final))
+
+    def _warn_of_unused(self) -> None:
+        """An image that no manifest names was deployed nowhere, however healthy all is."""
+        for image, *uses in zip(self._inputs.images, *(watch.uses for watch in self._watches.values()), strict=False):
+            if uses and all(use is False for use in uses):
+                self._progress.say(
+                    f"warning: no manifest of {', '.join(self._watches)} names {image.repository}: the images entry "
+                    f"{image.name!r} changes nothing there (the entry's name must be the one in `image:`)"
+                )
 
     def _wake(self, watch: _Watch) -> float:
         """When to look at the application again if nothing is reported."""
@@ -218,6 +230,7 @@ class _Wait:
         seen = self._observe(watch, watch.state)
         verdict = judge(seen, watch.doubts, now)
         if isinstance(verdict, Final):
+            watch.uses = tuple(seen.applies(image) for image in self._inputs.images)
             self._end(watch, self._explained(watch, verdict))
             feed.drop(watch.name)
             return

@@ -1,6 +1,9 @@
 """The main job through the command line: build, edit, publish, wait, tell, and back again."""
 
 import threading
+import time
+from email.message import Message
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -62,6 +65,7 @@ def test_a_crash_is_explained_with_its_log_lines_and_rolled_back(scene: Scene) -
     assert "KeyError: 'MONGODB_URI'" in cause["logs"]
     assert result["rollback"]["outcome"] == "deployed"
     assert "KeyError" in done.stderr
+    assert "The former version runs again" in result["error"]["remedy"]
     assert bad not in scene.overlay()
     assert scene.overlay().count(good) == 3
     assert "Deploy-Kind: rollback" in scene.gitops.git("log", "-1", "--format=%B", "FETCH_HEAD")
@@ -78,6 +82,8 @@ def test_an_older_commit_that_arrives_later_is_superseded(scene: Scene, tmp_path
     assert late.code == 0
     assert late.json["outcome"] == "superseded"
     assert newer in scene.overlay()
+    told = scene.run("deploy", "--service", "flask", cwd=tree)
+    assert f"openegflask {newer[:7]} stays, newer than {older[:7]}" in told.stdout
 
 
 def test_two_deployments_race_and_the_newer_commit_stands(scene: Scene, tmp_path: Path) -> None:
@@ -241,3 +247,50 @@ def test_an_earlier_result_is_not_believed_without_its_image(scene: Scene) -> No
     assert scene.run("bump", "--from", "-", stdin=forged).code == 4
     assert scene.run("bump", "--from", "-", "--image", f"openegnode={'7' * 40}", stdin=built.stdout).code == 2
     assert len(scene.log()) == 1
+
+
+def test_a_neighbour_that_keeps_the_application_from_health_is_named(scene: Scene) -> None:
+    scene.run("deploy")
+    absent = "d" * 40
+    scene.sandbox.set_fault(absent, Fault("pull"))
+    neighbour = ("--image", f"openegnode={absent}", "--no-check-image", "--allow-diverged")
+    assert scene.run("deploy", *neighbour).code == 11
+    time.sleep(1)  # Argo CD tells the age of a sync in whole seconds
+    scene.change()
+    done = scene.run("deploy", "--service", "flask", "--json", "--timeout", "8")
+    assert (done.code, done.json["outcome"]) == (12, "timed_out"), done.stderr
+    cause = done.json["rollout"]["applications"][0]["cause"]
+    assert cause["resource"].startswith("Pod/node")
+    assert "ImagePullBackOff" in cause["message"]
+
+
+def test_an_image_that_no_manifest_names_is_warned_of_after_the_wait(scene: Scene) -> None:
+    scene.run("deploy")
+    revision = scene.gitops.git("ls-remote", "origin", "main").split()[0]
+    flags = ("--revision", revision, "--app", "openeg-system")
+    done = scene.run("wait", *flags, "--image", f"openegflsk={'e' * 40}", "--json")
+    assert (done.code, done.json["outcome"]) == (0, "deployed"), done.stderr
+    assert "warning: no manifest of openeg-system names" in done.stderr
+    assert "'openegflsk'" in done.stderr
+    assert "warning" not in scene.run("wait", *flags).stderr
+
+
+def test_headers_for_a_front_come_from_the_environment_one_a_line(scene: Scene) -> None:
+    heard: list[Message] = []
+
+    class Front(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            heard.append(self.headers)
+            self.send_error(401)
+
+        def log_message(self, *_words: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Front) as front:
+        threading.Thread(target=front.serve_forever).start()
+        address = f"http://127.0.0.1:{front.server_port}"
+        headers = "X-Front: one two\nX-Pass: $PASSWORD\n"
+        environ = {"PIPELINE_ARGOCD_HEADER": headers, "PASSWORD": "let me in", "ARGOCD_SERVER": address}
+        done = scene.run("wait", "--revision", "a" * 40, "--app", "openeg-system", environ=environ)
+        front.shutdown()
+    assert done.code == 5, done.stderr
+    assert {(message["X-Front"], message["X-Pass"]) for message in heard} == {("one two", "let me in")}
