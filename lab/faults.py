@@ -1,0 +1,132 @@
+"""What fake pods do: kwok's stages for healthy ones, and one stage more for each image that shall fail.
+
+A stage of the second kind is made for one exact image and outweighs the others, so that no other tag ever trips it.
+Stages: https://kwok.sigs.k8s.io/docs/user/stages-configuration/
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from lab.api import Api, Object
+from pipeline.errors import UsageError
+
+KINDS = ("pull", "crash", "oom", "slow", "never-ready", "vault-init")
+SLOW_SECONDS = 8.0
+VERSION = "kwok.x-k8s.io/v1alpha1"
+LOG = "lab.openeg/log"
+"""The annotation of a stage that holds what the broken container wrote, as a JSON list of lines."""
+
+_HERE = Path(__file__).parent
+_OUTWEIGHS = 1000
+_LOGS = {
+    "crash": ("starting", "Traceback (most recent call last):", "KeyError: 'MONGODB_URI'"),
+    "oom": ("starting", "loading all lessons into memory"),
+    "vault-init": (
+        "[INFO]  agent.auth.handler: authenticating",
+        "[ERROR] agent.auth.handler: error authenticating: permission denied",
+    ),
+}
+_EVENTS = {
+    "pull": ("Failed", "Failed to pull image: not found"),
+    "crash": ("BackOff", "Back-off restarting failed container"),
+    "oom": ("BackOff", "Back-off restarting failed container"),
+}
+# jq; kwok compares what it yields as text
+_READY = '.status.conditions.[] | select(.type == "Ready") | .status'
+_WAITING = ".status.containerStatuses.[] | .state.waiting.reason"
+_PHASE = ".status.phase"
+
+
+def break_image(api: Api, image: str, kind: str, *, seconds: float = SLOW_SECONDS, log: Sequence[str] = ()) -> None:
+    """Let new pods of `image` (as the pod's spec says it) fail from now on.
+
+    `seconds` is how slow `slow` is; `log` is what the container has written. Raises UsageError for another kind.
+    """
+    if kind not in KINDS:
+        raise UsageError(f"{kind!r} is no fault", remedy=f"Choose one of {', '.join(KINDS)}.")
+    api.apply([_fault(image, kind, seconds, log or _LOGS.get(kind, ("starting",)))])
+
+
+def mend_image(api: Api, image: str) -> None:
+    """Let pods of `image` be healthy again, also those that fail now."""
+    api.delete(VERSION, "Stage", stage_name(image))
+    for pod in api.list("v1", "Pod"):
+        if any(container["image"] == image for container in pod["spec"]["containers"]):
+            metadata = pod["metadata"]
+            touched = {"metadata": {"annotations": {"lab.openeg/mended": metadata["resourceVersion"]}}}
+            api.merge("v1", "Pod", metadata["name"], touched, metadata["namespace"])  # kwok looks at what changes
+
+
+def stage_name(image: str) -> str:
+    """The name of the stage that makes pods of `image` fail."""
+    return f"broken-{hashlib.sha256(image.encode()).hexdigest()[:16]}"
+
+
+def healthy() -> Iterator[Object]:
+    """The stages of nodes and pods to which nothing happens."""
+    node = (_HERE / "node-status.gotmpl").read_text()
+    present = _key(".metadata.deletionTimestamp", "DoesNotExist")
+    ended = _key(_PHASE, "In", "Succeeded", "Failed")
+    starting = (present, _key(_READY, "NotIn", "True"), _not(ended))
+    job = (present, _key(_READY, "In", "True"), _key(".metadata.ownerReferences.[].kind", "In", "Job"))
+    yield _stage("node-ready", "Node", [_key(_READY, "NotIn", "True")], {"statusTemplate": node})
+    yield _stage("pod-ready", "Pod", starting, {"statusTemplate": _pod("")})
+    yield _stage("pod-completed", "Pod", job, {"statusTemplate": _pod("completed")})
+    gone = {"finalizers": {"empty": True}, "delete": True}
+    yield _stage("pod-deleted", "Pod", [_not(present)], gone)
+
+
+def _fault(image: str, kind: str, seconds: float, log: Sequence[str]) -> Object:
+    """The stage that makes pods of `image` fail; it does not match what it has made of them."""
+    result = {
+        "pull": _key(_WAITING, "NotIn", "ImagePullBackOff"),
+        "crash": _key(_WAITING, "NotIn", "CrashLoopBackOff"),
+        "oom": _key(_WAITING, "NotIn", "CrashLoopBackOff"),
+        "vault-init": _key(_WAITING, "NotIn", "PodInitializing"),
+        "never-ready": _key(_PHASE, "NotIn", "Running"),
+        "slow": _key(_PHASE, "NotIn", "Running"),
+    }
+    match = [
+        _key(".metadata.deletionTimestamp", "DoesNotExist"),
+        _key(f"[.spec.containers[].image == {json.dumps(image)}] | any", "In", "true"),
+        _key(_PHASE, "NotIn", "Succeeded", "Failed"),
+        result[kind],
+    ]
+    after: dict[str, object] = {"statusTemplate": _pod(kind, image)}
+    if kind in _EVENTS:
+        reason, message = _EVENTS[kind]
+        after["event"] = {"type": "Warning", "reason": reason, "message": message}
+    delay = {"delay": {"durationMilliseconds": int(seconds * 1000)}} if kind == "slow" else {}
+    stage = _stage(stage_name(image), "Pod", match, after, weight=_OUTWEIGHS, **delay)
+    return {**stage, "metadata": {**stage["metadata"], "annotations": {LOG: json.dumps(list(log))}}}
+
+
+def _pod(fault: str, image: str = "") -> str:
+    """The template of a pod's status, merged into it by kwok."""
+    chosen = f"{{{{ $fault := {json.dumps(fault)} }}}}{{{{ $image := {json.dumps(image)} }}}}\n"
+    return chosen + (_HERE / "pod-status.gotmpl").read_text()
+
+
+def _stage(name: str, kind: str, match: Sequence[Object], after: Object, **spec: object) -> Object:
+    return {
+        "apiVersion": VERSION,
+        "kind": "Stage",
+        "metadata": {"name": name},
+        "spec": {
+            "resourceRef": {"apiGroup": "v1", "kind": kind},
+            "selector": {"matchExpressions": list(match)},
+            "next": after,
+            **spec,
+        },
+    }
+
+
+def _key(path: str, operator: str, *values: str) -> Object:
+    return {"key": path, "operator": operator, **({"values": list(values)} if values else {})}
+
+
+def _not(key: Object) -> Object:
+    opposite = {"In": "NotIn", "DoesNotExist": "Exists"}
+    return {**key, "operator": opposite[key["operator"]]}

@@ -1,0 +1,16 @@
+"""Git over smart HTTP, as a process of its own: `python -m lab.git_server ROOT PORT [HOST]`."""
+
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from pipeline.sandbox.git_http import git_http
+from pipeline.sandbox.server import Server
+
+if __name__ == "__main__":
+    server = Server(git_http(Path(sys.argv[1])), int(sys.argv[2]))
+    ended = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    ended.wait()
+    server.close()
