@@ -5,7 +5,7 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
@@ -42,6 +42,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in ("docker", "registry", "root"):
         if item.get_closest_marker(marker) and (why := _missing(marker)):
             needs.missing(why)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cluster_variables() -> Iterator[Mapping[str, str]]:
+    """What the environment says of a real cluster: for tests that ask for it, and hidden from all others."""
+    with pytest.MonkeyPatch.context() as patch:
+        ours = ("KUBECONFIG", "ARGOCD_", "PIPELINE_", "E2E_GIT_", "OPENEG_LAB")
+        found = {name: value for name, value in os.environ.items() if name.startswith(ours)}
+        for name in found:
+            patch.delenv(name)
+        yield found
 
 
 StartRegistry = Callable[..., str]
