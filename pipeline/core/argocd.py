@@ -252,7 +252,14 @@ def _operation(state: Json) -> Operation | None:
             for item in resources
             if item.get("status") == "SyncFailed" or item.get("hookPhase") in {"Failed", "Error"}
         ),
-        images=tuple(dict.fromkeys(image for item in resources for image in _list(item, "images"))),
+        images=tuple(
+            dict.fromkeys(
+                image
+                for item in resources
+                if not str(item.get("status")).startswith("Prune")  # what was taken away names its image too
+                for image in _list(item, "images")
+            )
+        ),
     )
 
 

@@ -298,10 +298,12 @@ class Cluster:
     def _initialize(self, pod: Pod) -> Iterator[float]:
         """Vault's injector adds an init container, which waits for ever where Vault does not let it in."""
         while found := self._fault(pod, "vault-init"):
-            if not pod.injected:
+            if all(container["name"] != VAULT_INIT for container in pod.initial):
                 pod.injected = ({"name": VAULT_INIT, "image": VAULT_IMAGE},)
+            agent = [container for container in pod.initial if container["name"] == VAULT_INIT]
+            if not pod.reason.startswith("Init:"):
                 pod.stand(pod.containers, _waiting("PodInitializing"))
-                pod.stand(pod.injected, _running())
+                pod.stand(agent, _running())
                 pod.tell("Normal", "Started", f"Started container {VAULT_INIT}")
             pod.reason = f"Init:0/{len(pod.initial)}"
             pod.write(VAULT_INIT, found[1].lines)

@@ -510,5 +510,5 @@ def _result(key: Key, manifest: Manifest, status: str, message: str) -> Json:
         "hookPhase": "Failed" if status == "SyncFailed" else "Succeeded" if status == "Pruned" else "Running",
         "syncPhase": "Sync",
     }
-    images = images_of(manifest)
+    images = images_of(manifest, init=False)
     return {**result, "images": list(images)} if images else result

@@ -30,14 +30,17 @@ def key_of(manifest: Manifest) -> Key:
     return Key(group, manifest["kind"], metadata.get("namespace", ""), metadata["name"])
 
 
-def images_of(manifest: Manifest) -> tuple[str, ...]:
-    """The images of all containers that a manifest would run, each once. What makes no sense names no image."""
+def images_of(manifest: Manifest, *, init: bool = True) -> tuple[str, ...]:
+    """The images of all containers that a manifest would run, each once. What makes no sense names no image.
+
+    Without `init` as a sync's result tells them, which passes over init containers.
+    """
     spec = mapping(manifest.get("spec"))
     if manifest["kind"] == "CronJob":
         spec = mapping(mapping(spec.get("jobTemplate")).get("spec"))
     if manifest["kind"] != "Pod":
         spec = mapping(mapping(spec.get("template")).get("spec"))
-    containers = [item for key in ("initContainers", "containers") for item in items(spec.get(key))]
+    containers = [item for key in ("initContainers",) * init + ("containers",) for item in items(spec.get(key))]
     images = [mapping(container).get("image") for container in containers]
     return tuple(dict.fromkeys(image for image in images if isinstance(image, str) and image))
 

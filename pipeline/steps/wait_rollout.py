@@ -113,6 +113,8 @@ class _Watch:
     """What pods said when they were asked, by uid."""
     last_words: dict[str, Evidence] = field(default_factory=dict)
     """The same by owner, for when the pod is gone."""
+    applied: dict[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict)
+    """The images that the manifests of each revision name, from all syncs of it that were seen."""
     doubts: Mapping[str, float] = field(default_factory=dict)
     look_again: float = float("inf")
     uses: tuple[bool | None, ...] = ()
@@ -132,6 +134,16 @@ def wait_rollout(
     if inputs.revision is None and not inputs.images:
         raise UsageError("there is nothing to wait for", remedy="Give --revision, or --image NAME=TAG.")
     return _Wait(argocd, history, inputs, progress, clock).run()
+
+
+def _with_images(state: State, applied: dict[tuple[str, ...], tuple[str, ...]]) -> State:
+    """Enter the sync's images in `applied`, and give the state all that are known of its revision: the sync that heals
+    one resource comes after the one of all, and names that resource alone."""
+    if state.operation is None:
+        return state
+    revisions = state.operation.revisions
+    applied[revisions] = tuple(dict.fromkeys((*applied.get(revisions, ()), *state.operation.images)))
+    return replace(state, operation=replace(state.operation, images=applied[revisions]))
 
 
 class _Wait:
@@ -195,7 +207,7 @@ class _Wait:
         """Note what was reported; returns the application that it concerns."""
         match event:
             case Seen(state, refreshed) if watch := self._watches.get(state.name):
-                watch.state = state
+                watch.state = _with_images(state, watch.applied)
                 watch.fresh |= refreshed or (watch.refreshing and not state.refreshing)
                 watch.refreshing = state.refreshing
                 watch.tree_is_newest = False
@@ -249,8 +261,7 @@ class _Wait:
             return
         if self._standing(watch) == "unknown":  # the history may have been out of reach for a moment
             self._standings.pop(watch.state.revisions, None)
-        if self._standing(watch) in {"earlier", "unknown"}:
-            feed.refresh(watch.name)
+        feed.refresh(watch.name)  # in a rollout under way too: another commit may have come, or ours have gone
 
     def _observe(self, watch: _Watch, state: State) -> Observation:
         return Observation(

@@ -177,6 +177,33 @@ def test_a_deployment_is_followed_to_its_proof() -> None:
     assert story.shown[-1] == "demo: deployed · 1 pod runs openegflask:1111111; Synced at aaaaaaa and Healthy"
 
 
+def test_a_sync_that_heals_one_resource_hides_nothing_of_the_one_before() -> None:
+    """What a sync took away names its image too, and the sync after it names what it heals alone."""
+    results = [
+        {"kind": "Deployment", "name": "web", "status": "Pruned", "images": [OLD_IMAGE]},
+        {"kind": "CronJob", "name": "web", "status": "Synced", "images": [NEW_IMAGE]},
+    ]
+    story = Story(
+        [
+            (0.1, seen(OURS, "OutOfSync", phase="Running", refreshed=True)),
+            (0.5, seen(OURS, "OutOfSync", results=results)),
+            (0.6, seen(OURS, "OutOfSync", phase=None)),
+            (0.7, seen(results=[])),
+        ],
+        tree_now=tree(),
+    )
+    one = only(run(story))
+    assert one.proof
+    assert "is expected here (no replicas, or a CronJob)" in one.proof
+
+
+def test_git_is_looked_at_again_in_a_rollout_that_is_under_way() -> None:
+    """Nobody else may tell Argo CD that the branch was rewritten."""
+    story = Story([(0.1, seen(health="Progressing", refreshed=True)), (20.0, seen(OTHER, refreshed=True))])
+    assert only(run(story)).outcome == "failed"
+    assert story.asked.count("refresh demo at 15") == 1
+
+
 def test_an_application_that_already_runs_our_revision_returns_at_once() -> None:
     history = Line()
     story = Story([(0.0, seen())], tree_now=tree(pod()))
