@@ -260,7 +260,12 @@ OPTIONS = _table(
         number=True,
         help="How long what is broken may take to recover. Default: 2 for a pod in back-off, 30 for all else.",
     ),
-    Option(name="sync", group=ROLLOUT, default=False, help="Start the sync: for applications without automated sync."),
+    Option(
+        name="sync",
+        group=ROLLOUT,
+        default=False,
+        help="Start the sync, for applications without automated sync; end another commit's that keeps failing.",
+    ),
     Option(
         name="on-failure",
         group=ROLLOUT,

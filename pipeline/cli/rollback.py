@@ -44,7 +44,8 @@ def rollback(run: Run) -> None:
     change = stages.publish(run, where, images, "rollback")
     stages.enter_change(run, change)
     if settled:
-        stages.enter_rollout(run, stages.wait(run, settled, where, change.gitops.revision, change.images))
+        rollout = stages.wait(run, settled, where, change.gitops.revision, change.images, overtake=True)
+        stages.enter_rollout(run, rollout)
         stages.notify(run, where)
 
 
@@ -89,7 +90,7 @@ def _undo(run: Run, settled: stages.Awaiting, where: Place, change: "PublishedCh
     run.progress.say("Rolling back to " + ", ".join(f"{image.name} {image.tag[:7]}" for image in wanted))
     images = stages.find_images(run, now, wanted, registry)
     undone = stages.publish(run, now, images, "rollback")
-    rollout = stages.wait(run, settled, now, undone.gitops.revision, undone.images)
+    rollout = stages.wait(run, settled, now, undone.gitops.revision, undone.images, overtake=True)
     error = error_of(rollout)
     if error:
         run.report.fail(error)

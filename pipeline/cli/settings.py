@@ -128,6 +128,7 @@ def wanted_images(run: Run) -> tuple[Wanted, ...]:
 def place(run: Run, config: "ApplicationConfig | None" = None, earlier: Deployment | None = None) -> Place:
     """Open and read the GitOps repository. One read asks for its configuration and the usual overlay together."""
     from pipeline.edges import gitops_repository
+    from pipeline.steps.publish_change import read_patiently
 
     known = earlier.gitops if earlier else None
     name = run.required("env", earlier.environment if earlier else None)
@@ -140,7 +141,7 @@ def place(run: Run, config: "ApplicationConfig | None" = None, earlier: Deployme
         push=not run.switch("no-push"),
         commit=not run.switch("no-commit"),
     )
-    head = repository.read(_usual_paths(run, name))
+    head = read_patiently(repository, _usual_paths(run, name))
     data = head.files.get(head.paths.get(CONFIG_FILE, ""))
     gitops_config = None
     if data is not None:

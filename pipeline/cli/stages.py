@@ -206,8 +206,19 @@ def awaiting(run: Run, where: Place | None) -> Awaiting:
     )
 
 
-def wait(run: Run, settled: Awaiting, where: Place | None, revision: str | None, images: tuple[Image, ...]) -> Rollout:
-    """Wait for the environment's applications; the outcome of each is in the result."""
+def wait(
+    run: Run,
+    settled: Awaiting,
+    where: Place | None,
+    revision: str | None,
+    images: tuple[Image, ...],
+    *,
+    overtake: bool = False,
+) -> Rollout:
+    """Wait for the environment's applications; the outcome of each is in the result.
+
+    `overtake`: the sync of an earlier commit that keeps failing is ended, as it is with --sync.
+    """
     from pipeline.steps import wait_rollout
 
     names = settled.applications
@@ -222,6 +233,7 @@ def wait(run: Run, settled: Awaiting, where: Place | None, revision: str | None,
                 timeout_seconds=settled.timeout_seconds,
                 grace_seconds=settled.grace_seconds,
                 sync=settled.sync,
+                overtake=overtake or settled.sync,
             ),
             run.progress,
             time.monotonic,

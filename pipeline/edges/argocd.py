@@ -106,6 +106,13 @@ class ArgoCD:
         self._check(response, application)
         return None
 
+    def end_sync(self, application: str) -> None:
+        """End the sync that is under way; that there is none is as good."""
+        path = f"/api/v1/applications/{quote(application, safe='')}/operation"
+        response = self._request("DELETE", path)
+        if response.status != 400 or "No operation is in progress" not in _message(response):
+            self._check(response, application)
+
     def sync_window(self, application: str) -> str | None:
         """The sync window that keeps automated sync from beginning now, in words."""
         answer = self._ask(application, "/syncwindows")
@@ -197,6 +204,8 @@ class ArgoCD:
         stream: bool = False,
     ) -> urllib3.BaseHTTPResponse:
         headers = {**self._pool.headers, "Accept": "application/json"}
+        if method != "GET":
+            headers["Content-Type"] = "application/json"  # Argo CD asks for it, also where there is no body
         if any(name.lower() == "authorization" for name in headers):  # the front's own; Argo CD takes a cookie too
             headers["Cookie"] = f"argocd.token={self._token.reveal().strip()}"
         else:
@@ -206,7 +215,7 @@ class ArgoCD:
             return self._pool.request(
                 method,
                 self.url + path,
-                fields=query if method == "GET" else None,
+                fields=None if method == "POST" else query,
                 json=body,
                 headers=headers,
                 timeout=urllib3.Timeout(connect=10.0, read=seconds),

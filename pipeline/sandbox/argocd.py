@@ -36,6 +36,7 @@ _ROUTES: tuple[tuple[str, str, str], ...] = (
     ("GET", "/api/v1/applications/<name>", "get"),
     ("DELETE", "/api/v1/applications/<name>", "delete"),
     ("POST", "/api/v1/applications/<name>/sync", "sync"),
+    ("DELETE", "/api/v1/applications/<name>/operation", "end_sync"),
     ("GET", "/api/v1/applications/<name>/resource-tree", "tree"),
     ("GET", "/api/v1/applications/<name>/resource", "resource"),
     ("GET", "/api/v1/applications/<name>/syncwindows", "sync_windows"),
@@ -81,7 +82,7 @@ class ArgoCD:
             endpoint, arguments = self._routes.bind_to_environ(environ).match()
             if endpoint not in _OPEN:
                 self._authenticate(request)
-            if request.method == "POST" and endpoint != "webhook" and request.mimetype != "application/json":
+            if request.method != "GET" and endpoint != "webhook" and request.mimetype != "application/json":
                 return Response("Invalid content type", 415, mimetype="text/plain")
             handler: Callable[..., Response] = getattr(self, f"_{endpoint}")
             return handler(request, **arguments)
@@ -172,6 +173,10 @@ class ArgoCD:
         revisions = body.get("revisions") or [body.get("revision")]
         self._controller.sync(app, [item or None for item in revisions], prune=bool(body.get("prune")), username=USER)
         return _json(self._controller.show(app))
+
+    def _end_sync(self, request: Request, name: str) -> Response:
+        self._controller.end_sync(self._find(request, name, "applications, sync"))
+        return _json({})
 
     def _tree(self, request: Request, name: str) -> Response:
         return _json(self._controller.tree(self._find(request, name)))

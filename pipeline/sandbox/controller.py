@@ -133,6 +133,21 @@ class Controller:
             self._begin(app, {"sync": sync, "initiatedBy": {"username": username}, "retry": {}})
             self._jobs.put(partial(self._load_and_sync, app, commits))
 
+    def end_sync(self, app: Application) -> None:
+        """End the sync that is under way. Raises Rejected."""
+        with self._lock:
+            state = app.status.get("operationState")
+            if app.operation is None or state is None:
+                raise Rejected(400, 3, "Unable to terminate operation. No operation is in progress")
+            state["phase"] = "Terminating"
+            self._publish(app)
+            outcome = state.get("syncResult") or app.by_source(app.tried)
+            self._later(self._sync_seconds * 0.2, partial(self._end, app, app.operation, outcome))
+
+    def _end(self, app: Application, operation: Json, outcome: Json) -> None:
+        if app.operation is operation:
+            self._finish(app, "Failed", "Operation terminated", outcome)
+
     def restart(self, app: Application, kind: str, name: str) -> None:
         """The resource action `restart`. Raises Rejected when the application has no such workload."""
         with self._lock:
@@ -416,13 +431,14 @@ class Controller:
         self._start_state(app)
         app.tried = target.revisions
         self._publish(app)
-        self._later(self._sync_seconds * 0.6, partial(self._apply, app, target, 0))
+        self._later(self._sync_seconds * 0.6, partial(self._apply, app, app.operation or {}, target, 0))
 
-    def _apply(self, app: Application, target: Target, retries: int) -> None:
+    def _apply(self, app: Application, operation: Json, target: Target, retries: int) -> None:
         """Apply every manifest; what the API server refuses is tried again, and then fails the operation."""
         if self.applications.get(app.name) is not app:
             return  # deleted meanwhile: nothing may come back
-        operation = app.operation or {}
+        if app.operation is not operation or app.status["operationState"]["phase"] != "Running":
+            return  # it was ended meanwhile
         results = [self._apply_one(app, key, manifest) for key, manifest in target.manifests.items()]
         if operation.get("sync", {}).get("prune"):
             for key in [key for key in app.live if key not in target.manifests]:
@@ -440,7 +456,7 @@ class Controller:
             state.update({"message": f"{reason}. Retrying attempt #{retries + 1} at {now()}.", "syncResult": outcome})
             state["retryCount"] = retries + 1
             self._publish(app)
-            self._later(self._sync_seconds / 2 * 2**retries, partial(self._apply, app, target, retries + 1))
+            self._later(self._sync_seconds / 2 * 2**retries, partial(self._apply, app, operation, target, retries + 1))
             return
         tried = f" (retried {retries} times)" if retries else ""
         self._finish(app, "Failed", f"{reason}{tried}.", outcome)

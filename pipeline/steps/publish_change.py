@@ -193,6 +193,21 @@ def publish_change(
     return replace(change, gitops=replace(change.gitops, attempts=racing.statistics["attempt_number"]))
 
 
+def read_patiently(
+    repository: GitopsRepository, paths: Sequence[str], *, sleep: Callable[[float], None] = time.sleep
+) -> Head:
+    """Read the head as it is now; a short outage is waited out."""
+    reading = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(Unreachable),
+        wait=tenacity.wait_exponential_jitter(multiplier=0.5),
+        stop=tenacity.stop_after_attempt(_UNREACHABLE_TRIES),
+        reraise=True,
+        sleep=sleep,
+    )
+    head: Head = reading(repository.read, paths)
+    return head
+
+
 def read_overlays(repository: GitopsRepository, head: Head, overlays: Sequence[str]) -> Head:
     """`head` if it holds the overlays' kustomizations, else the head as it is now, with them."""
     return _complete(repository, overlays, head, time.sleep)
@@ -323,17 +338,11 @@ def _is_superseded(image: Image, present: str, inputs: Inputs, ancestry: _Ancest
 def _complete(
     repository: GitopsRepository, overlays: Sequence[str], head: Head | None, sleep: Callable[[float], None]
 ) -> Head:
-    """`head` if it holds every overlay's kustomization, else the head as it is now. A short outage is waited out."""
+    """`head` if it holds every overlay's kustomization, else the head as it is now."""
     if head and all(_candidates(overlay) & head.paths.keys() for overlay in overlays):
         return head
-    reading = tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(Unreachable),
-        wait=tenacity.wait_exponential_jitter(multiplier=0.5),
-        stop=tenacity.stop_after_attempt(_UNREACHABLE_TRIES),
-        reraise=True,
-        sleep=sleep,
-    )
-    now: Head = reading(repository.read, sorted({path for overlay in overlays for path in _candidates(overlay)}))
+    paths = sorted({path for overlay in overlays for path in _candidates(overlay)})
+    now = read_patiently(repository, paths, sleep=sleep)
     for overlay in overlays:
         if not _candidates(overlay) & now.paths.keys():
             raise _no_overlay(repository, now, overlay)

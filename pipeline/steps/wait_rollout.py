@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from pipeline.core.argocd import Down, Event, Evidence, Grown, Lost, Pod, Seen, State, Tree, Up
+from pipeline.core.argocd import Down, Event, Evidence, Grown, Lost, Operation, Pod, Seen, State, Tree, Up
 from pipeline.core.deployment import Application, Cause, Image, Rollout, RolloutOutcome
 from pipeline.core.observation import Expectation, Observation, Standing, stand
 from pipeline.core.progress import Progress
@@ -62,6 +62,9 @@ class ArgoCD(Protocol):
     def sync(self, application: str) -> str | None:
         """Begin a sync; None, or the rule that forbids it."""
 
+    def end_sync(self, application: str) -> None:
+        """End the sync that is under way."""
+
     def tree(self, application: str) -> Tree:
         """The resource tree as it is now."""
 
@@ -91,6 +94,8 @@ class Inputs:
     """How long what is broken may take to recover; None: 2 s for a pod in back-off, 30 s for all else."""
     sync: bool = False
     """Begin the sync of applications that have no automated sync."""
+    overtake: bool = False
+    """End the sync of another commit that fails and is tried again and again, since ours must wait for its end."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -106,6 +111,7 @@ class _Watch:
     refreshing: bool = False
     asked_refresh: float
     asked_sync: float = float("-inf")
+    asked_end: float = float("-inf")
     asked: float = float("-inf")
     blocked: str | None = None
     """The rule that forbids a sync."""
@@ -240,6 +246,8 @@ class _Wait:
         if underway and self._inputs.images and watch.state.settled and not watch.tree_is_newest:
             self._look_at_tree(watch, now)  # the tree's stream may lag behind the state's
         seen = self._observe(watch, watch.state)
+        if self._inputs.overtake and seen.before_ours and seen.before_ours.failures:
+            self._overtake(watch, seen.before_ours, now)
         verdict = judge(seen, watch.doubts, now)
         if isinstance(verdict, Final):
             watch.uses = tuple(seen.applies(image) for image in self._inputs.images)
@@ -338,6 +346,20 @@ class _Wait:
                     self._lose(watch, error)
         watch.look_again = watch.asked_sync + ASK_AGAIN_SECONDS
         return watch.blocked is None
+
+    def _overtake(self, watch: _Watch, other: Operation, now: float) -> None:
+        """End the sync of another commit; where that is forbidden, its own end is waited for."""
+        if now < watch.asked_end + ASK_AGAIN_SECONDS:
+            return
+        watch.asked_end = now
+        commit = other.revisions[0][:7]
+        with contextlib.suppress(Unreachable):
+            try:
+                self._argocd.end_sync(watch.name)
+                self._progress.say(f"{watch.name}: ended the sync of {commit}, which failed again and again")
+            except (ApplicationNotFound, ArgoCDDenied) as error:
+                watch.asked_end = float("inf")
+                self._progress.say(f"{watch.name}: the sync of {commit} fails again and again, and goes on: {error}")
 
     def _explained(self, watch: _Watch, verdict: Final) -> Application:
         application, cause = verdict.application, verdict.application.cause

@@ -6,6 +6,7 @@ import pytest
 
 from tests.e2e.conftest import DEPLOYMENT, Scene
 from tests.e2e.proxy import cutting_proxy
+from tests.e2e.stacks import Cluster
 
 
 def test_a_first_deployment(scene: Scene) -> None:
@@ -302,3 +303,15 @@ def test_a_rollback_brings_the_former_version_back(deployed: Scene) -> None:
         done.stderr
     )
     assert deployed.only(done)["cause"]["reason"] == "CrashLoopBackOff"
+
+
+def test_a_rollback_behind_a_sync_that_argo_cd_goes_on_trying(deployed: Scene) -> None:
+    """A manifest that the API server refuses keeps Argo CD busy for minutes; the way back must not wait for them."""
+    deployed.configure(base__deployment=DEPLOYMENT.replace("containers: [{name: web, image: NAME}]", "containers: []"))
+    deployed.change()
+    assert deployed.run("deploy").code == 10
+    deployed.configure(base__deployment=DEPLOYMENT)
+    done = deployed.run("rollback", "--image", deployed.name)
+    assert (done.code, done.json["outcome"]) == (0, "deployed"), done.stderr
+    if isinstance(deployed.stack, Cluster):  # the sandbox's own retries are over within seconds
+        assert "ended the sync of" in done.stderr

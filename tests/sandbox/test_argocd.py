@@ -184,6 +184,21 @@ def test_a_sync_may_follow_another_at_once(make: Make, gitops: Gitops) -> None:
     assert len(client.app()["status"]["history"]) == 3
 
 
+def test_a_sync_that_is_tried_again_and_again_can_be_ended(make: Make, gitops: Gitops) -> None:
+    client = follow(make(faults={"v2": Fault("sync")}, sync_seconds=2.0))
+    operation = "/api/v1/applications/demo/operation"
+    gitops.deploy("v2")
+    client.call("GET", "/api/v1/applications/demo?refresh=normal")
+    client.until(lambda app: app["status"].get("operationState", {}).get("retryCount") == 1)
+    assert client.call("DELETE", operation) == (200, {})
+    ended = client.until(lambda app: app["status"].get("operationState", {}).get("phase") == "Failed")
+    assert ended["status"]["operationState"]["message"] == "Operation terminated"
+    assert client.call("DELETE", operation)[0] == 400
+    healed = gitops.deploy("v3")
+    client.call("GET", "/api/v1/applications/demo?refresh=normal")
+    client.until(lambda app: healthy(app) and app["status"]["sync"]["revision"] == healed)
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "code", "message"),
     [

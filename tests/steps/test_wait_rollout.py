@@ -91,6 +91,11 @@ class Story:
             raise answer
         return answer
 
+    def end_sync(self, application: str) -> None:
+        self.asked.append(f"end sync {application} at {self.now:g}")
+        if isinstance(self.evidence, PipelineError):
+            raise self.evidence
+
     def tree(self, application: str) -> Tree:
         self.asked.append(f"tree {application}")
         return parse_tree(self.tree_now)
@@ -202,6 +207,24 @@ def test_git_is_looked_at_again_in_a_rollout_that_is_under_way() -> None:
     story = Story([(0.1, seen(health="Progressing", refreshed=True)), (20.0, seen(OTHER, refreshed=True))])
     assert only(run(story)).outcome == "failed"
     assert story.asked.count("refresh demo at 15") == 1
+
+
+@pytest.mark.parametrize("forbidden", [False, True])
+def test_a_failing_sync_of_another_commit_is_ended_where_that_is_asked_for(forbidden: bool) -> None:
+    failed = [{"kind": "Deployment", "name": "web", "status": "SyncFailed", "message": "field is immutable"}]
+    busy = seen(OURS, "Synced", phase="Running", synced=OLD, results=failed, refreshed=True)
+    story = Story([(0.1, busy), (9.0, busy), (20.0, seen())], tree_now=tree(pod()))
+    if forbidden:
+        story.evidence = ArgoCDDenied("demo: permission denied: applications, sync")
+    assert only(run(story)).outcome == "deployed"
+    assert not any(question.startswith("end") for question in story.asked)
+
+    story.events, story.now, story.asked = [(0.1, busy), (9.0, busy), (20.0, seen())], 0.0, []
+    assert only(run(story, overtake=True)).outcome == "deployed"
+    ended = [question for question in story.asked if question.startswith("end")]
+    assert ended[0] == "end sync demo at 0.1"
+    assert len(ended) == (1 if forbidden else 3), "asked again while it goes on, unless it is forbidden"
+    assert any("permission denied" in line for line in story.said) == forbidden
 
 
 def test_an_application_that_already_runs_our_revision_returns_at_once() -> None:
