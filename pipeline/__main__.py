@@ -34,6 +34,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
                 list(arguments) or ["--help"], obj=(report, console, environ), standalone_mode=False, prog_name=_name()
             )
             if report.command is None:  # --help, or a completion script: printed already
+                sys.stdout.flush()
                 return int(code or 0)
         except PipelineError as error:
             report.fail(error)
@@ -47,8 +48,11 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         except Signalled as interrupt:
             report.interrupted(128 + interrupt.args[0])
         except Exception as error:  # noqa: BLE001 -- what nobody foresaw is a bug of ours, and shown as one
-            traceback.print_exc()
-            report.fail(Bug(f"{type(error).__name__}: {error}"))
+            if isinstance(error, OSError) and report.command is None:  # all that was done is to print help
+                report.unheard(error)
+            else:
+                traceback.print_exc()
+                report.fail(Bug(f"{type(error).__name__}: {error}"))
     return report.finish()
 
 

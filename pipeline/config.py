@@ -8,13 +8,13 @@ import difflib
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
-from pipeline.core.image import DEFAULT_REGISTRY
+from pipeline.core.image import DEFAULT_REGISTRY, is_registry
 from pipeline.errors import ConfigInvalid
 from pipeline.options import DEFAULT_CHANNEL
 
@@ -25,6 +25,12 @@ Mode = Literal["commit", "pr"]
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def _registry(host: str) -> str:
+    if not is_registry(host):
+        raise ValueError("expected HOST or HOST:PORT")
+    return host
 
 
 class GitopsAddress(_Model):
@@ -48,7 +54,9 @@ class ApplicationConfig(_Model):
     """`deploy.yaml` of an application repository."""
 
     version: Literal[1] = Field(default=1, description="Version of this format.")
-    registry: str = Field(default=DEFAULT_REGISTRY, description="Registry of images whose name carries none.")
+    registry: Annotated[str, AfterValidator(_registry)] = Field(
+        default=DEFAULT_REGISTRY, description="Registry of images whose name carries none."
+    )
     gitops: GitopsAddress = Field(default=GitopsAddress(), description="The GitOps repository.")
     services: dict[Name, Service] = Field(default_factory=dict, description="The services, by name.")
 
@@ -89,6 +97,7 @@ Model = TypeVar("Model", bound=_Model)
 
 
 _WORDS = (
+    ("Value error, ", ""),
     ("Input should be", "expected"),
     ("String should match", "expected a name that matches"),
     ("a valid dictionary", "a mapping"),
@@ -111,6 +120,8 @@ def load(model: type[Model], data: bytes, file: str) -> Model:
         raise ConfigInvalid(f"{file}:{_line_of(error)}: not YAML: {error.problem}") from error
     except YAMLError as error:
         raise ConfigInvalid(f"{file}: not YAML: {error}") from error
+    except RecursionError:
+        raise ConfigInvalid(f"{file}: it is nested too deeply") from None
     try:
         return model.model_validate({} if content is None else content)
     except ValidationError as error:

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 
 from pipeline.cli import rollback, settings, stages
 from pipeline.cli.flags import Run
-from pipeline.cli.settings import Buildable, Place
+from pipeline.cli.settings import Place
 from pipeline.core.deployment import Deployment, Image
 from pipeline.core.image import is_commit
-from pipeline.errors import KustomizationUnusable, NotFound, PipelineError, UsageError
+from pipeline.core.wording import left_out
+from pipeline.errors import KustomizationUnusable, NotFound, PipelineError, Signalled, UsageError
 
 if TYPE_CHECKING:
     from pipeline.core.kustomization import Entry
@@ -21,38 +22,44 @@ def deploy(run: Run) -> None:
     settings.require_one_way(run)
     prebuilt = any("=" in argument for argument in run.texts("image"))
     items = () if prebuilt else settings.buildables(run, config)
+    wanted = settings.wanted_images(run) if prebuilt else ()
+    registry = settings.registry(run, config)
     where = settings.place(run, config)
     settings.identity(run, where.name)
     run.report.update(kind="deploy")
-    settled = None if run.switch("dry-run") else stages.awaiting(run, where)
+    publishing = stages.publishing(run, where)
+    tags: dict[str, str | None] = {item.name: item.tag for item in wanted}
+    stages.require_deployable(run, where, tags | {item.name: None for item in items})
+    awaiting = None if run.switch("dry-run") else stages.awaiting(run, where, must_exist=True)
     try:
-        _bring(run, where, items, settings.registry(run, config), settled)
+        images = stages.build(run, items, registry) if items else stages.find_images(run, where, wanted, registry)
+        _bring(run, where, images, publishing, awaiting, registry)
     except PipelineError as error:
         run.report.fail(error)
-    if not run.switch("dry-run"):
+    except Signalled as interrupt:  # told as well: a message that says "under way" would say so for ever
+        run.report.interrupted(128 + interrupt.args[0])
+    if awaiting:
         stages.notify(run, where)
 
 
 def _bring(
-    run: Run, where: Place, items: tuple[Buildable, ...], registry: str, settled: stages.Awaiting | None
+    run: Run,
+    where: Place,
+    images: tuple[Image, ...],
+    publishing: stages.Publishing,
+    awaiting: stages.Awaiting | None,
+    registry: str,
 ) -> None:
-    """Build `items` (or find what --image NAME=TAG names), publish, wait; and undo it where that is wished.
-
-    `settled` is None for a dry run, which ends with the plan.
-    """
-    if items:
-        images = stages.build(run, items, registry)
-    else:
-        images = stages.find_images(run, where, settings.wanted_images(run), registry)
-    change = stages.publish(run, where, images)
+    """Publish, wait; and undo it where that is wished. `awaiting` is None for a dry run, which ends with the plan."""
+    change = stages.publish(run, where, images, publishing)
     stages.enter_change(run, change)
-    if settled is None or change.outcome == "superseded":
+    if awaiting is None or change.outcome == "superseded":
         return
     stages.notify(run, where, final=False)
-    rollout = stages.wait(run, settled, where, change.gitops.revision, change.images)
+    rollout = stages.wait(run, awaiting, where, change.gitops.revision, change.images)
     error = stages.enter_rollout(run, rollout)
     if error and run.text("on-failure") == "rollback" and rollback.would_help(error):
-        rollback.undo(run, settled, where, change, registry)
+        rollback.undo(run, publishing, awaiting, where, change, registry)
 
 
 def build(run: Run) -> None:
@@ -78,23 +85,34 @@ def bump(run: Run) -> None:
     settings.identity(run, where.name, earlier)
     run.report.update(kind="deploy")
     registry = settings.registry(run, config)
+    publishing = stages.publishing(run, where)
+    tags = {item.name: item.tag for item in wanted} | {image.name: image.tag for image in earlier.images}
+    stages.require_deployable(run, where, tags)
     if wanted:
         images = stages.find_images(run, where, wanted, registry)
     else:
         images = stages.check_images(run, earlier.images, registry)
-    stages.enter_change(run, stages.publish(run, where, images))
+    stages.enter_change(run, stages.publish(run, where, images, publishing))
 
 
 def wait(run: Run) -> None:
     """Wait until Argo CD proves that a revision, its images and health are there, or tells why not."""
     earlier = _earlier(run)
     known = earlier.gitops
+    if earlier.outcome == "planned" or (earlier.error and not (known and known.revision)):
+        raise UsageError(f"--from: the earlier result is {earlier.outcome!r}, so there is nothing to wait for")
+    if earlier.outcome == "superseded" and not (run.text("revision") or run.texts("image")):
+        run.progress.say("A newer change is deployed: there is nothing to wait for")
+        run.report.update(outcome="superseded")
+        return
     config = settings.application(run)
     # The GitOps repository tells which revision descends from which; without it, equal is all that can be seen.
     named = run.text("gitops", config.gitops.url if config else None, known.repository if known else None)
     where = settings.place(run, config, earlier) if named else None
     settings.identity(run, where.name if where else run.required("env", earlier.environment), earlier)
-    images = _awaited(run, where, settings.registry(run, config)) or earlier.images
+    images = _awaited(run, where, settings.registry(run, config)) or tuple(
+        image for image in earlier.images if not left_out(earlier, image)
+    )
     run.report.update(images=images)
     revision = run.text("revision", known.revision if known else None)
     if revision is not None and not is_commit(revision):
@@ -115,13 +133,15 @@ def _awaited(run: Run, where: Place | None, registry: str) -> tuple[Image, ...]:
 
 def notify(run: Run) -> None:
     """Tell Slack and the job summary how a deployment went; --from hands its results in."""
+    if not run.texts("from"):
+        raise UsageError("there is nothing to tell", remedy="Pass --from with the result of an earlier command.")
     earlier = _earlier(run)
     run.report.update(outcome=earlier.outcome)
     if run.switch("dry-run"):
         run.progress.say(f"Would tell Slack: {earlier.outcome}")
         return
     stages.notify(run)
-    if run.report.deployment.notices is None:
+    if run.secret("slack-token", "slack-webhook") is None:
         run.progress.say("Slack was not told: neither SLACK_BOT_TOKEN nor SLACK_WEBHOOK_URL is set")
 
 

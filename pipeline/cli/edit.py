@@ -1,12 +1,13 @@
 """`edit`: the pure edit on files, for people who script their own."""
 
+import errno
 import os
 import shutil
 import tempfile
 from pathlib import Path
 
 from pipeline.cli.flags import Run
-from pipeline.errors import Denied, NotFound, UsageError
+from pipeline.errors import Denied, NoSpaceLeft, NotFound, UsageError
 
 
 def edit(run: Run) -> None:
@@ -70,4 +71,6 @@ def _replace(path: Path, data: bytes) -> None:
                 Path(new.name).unlink(missing_ok=True)
                 raise
     except OSError as error:
-        raise Denied(f"{path}: {error.strerror}", remedy="Check the disk and who may write the folder.") from error
+        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+            raise NoSpaceLeft(f"{path}: {error.strerror}") from error
+        raise Denied(f"{path}: {error.strerror}", remedy="Check who may write the folder.") from error

@@ -54,7 +54,7 @@ class Run:
     def texts(self, name: str, fallback: Iterable[str] = ()) -> tuple[str, ...]:
         """All values of a repeatable option."""
         option = OPTIONS[name]
-        given = self.values.get(name)
+        given = [value for value in self.values.get(name) or () if value]
         if option.spaced and not given and option.variable:
             given = [line.strip() for line in self.environ.get(option.variable, "").splitlines() if line.strip()]
         return tuple(given or fallback)

@@ -152,10 +152,14 @@ class Report:
                 self._stdout.write(self._for_people(deployment))
             self._stdout.flush()
         except OSError as error:
-            # The interpreter flushes once more at its end, and must not fail then.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stdout.fileno())
-            if not isinstance(error, BrokenPipeError):  # else the reader, such as `head`, has what it wanted
-                self.fail(Unreachable(f"standard output: {error.strerror}", remedy="Free space, or write elsewhere."))
+            self.unheard(error)
+
+    def unheard(self, error: OSError) -> None:
+        """Enter that standard output takes nothing, and write no more to it."""
+        # The interpreter flushes once more at its end, and must not fail then.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self._stdout.fileno())
+        if not isinstance(error, BrokenPipeError):  # else the reader, such as `head`, has what it wanted
+            self.fail(Unreachable(f"standard output: {error.strerror}", remedy="Free space, or write elsewhere."))
 
     def _for_people(self, deployment: Deployment) -> str:
         colour = self._coloured(self._stdout)

@@ -2,7 +2,7 @@
 
 import contextlib
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.cli import settings, stages
@@ -11,7 +11,7 @@ from pipeline.cli.settings import Place
 from pipeline.core.deployment import Rollback
 from pipeline.core.history import Place as Written
 from pipeline.core.history import Step, last_deployed, version_before
-from pipeline.core.image import Wanted, require_tag
+from pipeline.core.image import Wanted, is_commit, require_tag
 from pipeline.core.wording import short
 from pipeline.errors import (
     NotFound,
@@ -20,6 +20,7 @@ from pipeline.errors import (
     RolloutFailed,
     RolloutTimedOut,
     SyncFailed,
+    TagIsMutable,
     UsageError,
 )
 
@@ -36,26 +37,34 @@ def rollback(run: Run) -> None:
     where = settings.place(run, config)
     settings.identity(run, where.name)
     run.report.update(kind="rollback")
-    settled = None if run.switch("dry-run") else stages.awaiting(run, where)
+    publishing = stages.publishing(run, where)
+    awaiting = None if run.switch("dry-run") else stages.awaiting(run, where, must_exist=True)
     wanted = tuple(_earlier_versions(run, where, _names(run, config)))
     if not wanted:
         raise NotFound("history shows no deployment to undo", remedy="Say what and where to: --image NAME --to TAG.")
     images = stages.find_images(run, where, wanted, settings.registry(run, config))
-    change = stages.publish(run, where, images, "rollback")
+    change = stages.publish(run, where, images, publishing, "rollback")
     stages.enter_change(run, change)
-    if settled:
-        rollout = stages.wait(run, settled, where, change.gitops.revision, change.images, overtake=True)
+    if awaiting:
+        rollout = stages.wait(run, awaiting, where, change.gitops.revision, change.images, overtake=True)
         stages.enter_rollout(run, rollout)
         stages.notify(run, where)
 
 
-def undo(run: Run, settled: stages.Awaiting, where: Place, change: "PublishedChange", registry: str) -> None:
+def undo(
+    run: Run,
+    publishing: stages.Publishing,
+    awaiting: stages.Awaiting,
+    where: Place,
+    change: "PublishedChange",
+    registry: str,
+) -> None:
     """Undo a deployment that failed, if it still is what the GitOps repository says.
 
     What goes wrong here is reported beside the failure that set it off, and never hides it.
     """
     try:
-        result = _undo(run, settled, where, change, registry)
+        result = _undo(run, publishing, awaiting, where, change, registry)
     except PipelineError as error:
         run.report.fail(error)
         result = Rollback(outcome=error.outcome)
@@ -69,7 +78,14 @@ def would_help(error: PipelineError) -> bool:
     return isinstance(error, SyncFailed | RolloutFailed | RolloutTimedOut)
 
 
-def _undo(run: Run, settled: stages.Awaiting, where: Place, change: "PublishedChange", registry: str) -> Rollback:
+def _undo(
+    run: Run,
+    publishing: stages.Publishing,
+    awaiting: stages.Awaiting,
+    where: Place,
+    change: "PublishedChange",
+    registry: str,
+) -> Rollback:
     from pipeline.steps.wait_rollout import error_of
 
     failed = {image.name: image.tag for image in change.images if image.previous}
@@ -89,8 +105,8 @@ def _undo(run: Run, settled: stages.Awaiting, where: Place, change: "PublishedCh
         return Rollback(outcome="superseded")
     run.progress.say("Rolling back to " + ", ".join(f"{image.name} {image.tag[:7]}" for image in wanted))
     images = stages.find_images(run, now, wanted, registry)
-    undone = stages.publish(run, now, images, "rollback")
-    rollout = stages.wait(run, settled, now, undone.gitops.revision, undone.images, overtake=True)
+    undone = stages.publish(run, now, images, publishing, "rollback")
+    rollout = stages.wait(run, awaiting, now, undone.gitops.revision, undone.images, overtake=True)
     error = error_of(rollout)
     if error:
         run.report.fail(error)
@@ -119,22 +135,38 @@ def _earlier_versions(run: Run, where: Place, names: tuple[str, ...]) -> Iterato
     files = tuple(dict.fromkeys(kustomization_file(head, overlay) for overlay in settings.overlays(run, where)))
     present = _tags({file: head.files[file] for file in files})
     steps, walk = itertools.tee(_steps(where, files))  # what one walk has read, the next does not ask git for again
-    for name in names or last_deployed(walk):
+    chosen = names or last_deployed(walk)
+    stages.require_deployable(run, where, dict.fromkeys(chosen))
+    for name in chosen:
+        if target.upper() != "PREVIOUS":
+            steps, walk = itertools.tee(steps)
+            _require_former(name, target, walk)
+            yield Wanted(name, target)
+            continue
         before: dict[str, str | None] = {}
-        for file, _ in (written for written in present if written[1] == name and target == "PREVIOUS"):
+        for file, _ in (written for written in present if written[1] == name):
             steps, walk = itertools.tee(steps)
             before[file] = version_before(walk, (file, name))
         for file, earlier in tuple(before.items()):
             if earlier is None and present[file, name] in before.values():
                 del before[file]  # it never left the version that the others go back to
-        tag = _agreed(name, before) if target == "PREVIOUS" else target
+        tag = _agreed(name, before)
         if tag is None:
             raise NotFound(
                 f"{name}: the last {_DEPTH} changes of {where.name} show no earlier version",
                 remedy="Name the version: --to TAG.",
             )
-        require_tag(tag, name)
         yield Wanted(name, tag)
+
+
+def _require_former(name: str, tag: str, steps: Iterable[Step]) -> None:
+    """Raise TagIsMutable for a tag that is no commit, unless it stood there before."""
+    require_tag(tag, name)
+    if is_commit(tag):
+        return
+    stood = (former for step in steps for (_, image), former in step.before.items() if image == name)
+    if tag not in stood:
+        raise TagIsMutable(f"{name}: {tag!r} is not a full commit hash, and never stood there in {_DEPTH} changes")
 
 
 def _agreed(name: str, before: Mapping[str, str | None]) -> str | None:

@@ -23,11 +23,13 @@ def up(run: Run) -> None:
     faults = {}
     for argument in run.texts("fault"):
         tag, equals, kind = argument.rpartition("=")
-        if not equals or kind not in FAULT_KINDS:
+        if not tag or not equals or kind not in FAULT_KINDS:
             kinds = ", ".join(sorted(FAULT_KINDS))
             raise UsageError(f"--fault {argument!r} is not TAG=KIND", remedy=f"KIND is one of {kinds}.")
         faults[tag] = Fault(kind)
     git_root = run.text("git-root")
+    if git_root and not Path(git_root).is_dir():
+        raise UsageError(f"--git-root {git_root}: no such folder")
     port = run.number("port") or 0.0
     if not (port.is_integer() and port < 2**16):
         raise UsageError(f"--port {port:g} is no port", remedy="Choose one from 1 to 65535, or 0 for any free one.")

@@ -1,6 +1,7 @@
 """What one run works on: flags, environment and the configuration files, put together."""
 
 import getpass
+import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.cli.flags import Run
 from pipeline.core.deployment import Deployment
-from pipeline.core.image import Wanted, in_registry, parse_wanted, require_repository
+from pipeline.core.image import Wanted, in_registry, is_registry, parse_wanted, require_repository
 from pipeline.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
@@ -61,8 +62,11 @@ def application(run: Run) -> "ApplicationConfig | None":
 
 
 def registry(run: Run, config: "ApplicationConfig | None") -> str:
-    """The registry of images whose name carries none."""
-    return run.required("registry", config.registry if config else None)
+    """The registry of images whose name carries none. Raises UsageError."""
+    host = run.required("registry", config.registry if config else None)
+    if not is_registry(host):
+        raise UsageError(f"--registry {host!r} is not a registry", remedy="Write HOST or HOST:PORT.")
+    return host
 
 
 def require_one_way(run: Run) -> None:
@@ -75,6 +79,9 @@ def buildables(run: Run, config: "ApplicationConfig | None") -> tuple[Buildable,
     """What to build: `--image NAME` with its flags, or the services of deploy.yaml. Raises UsageError, NotFound."""
     root = Path(run.required("source"))
     named = run.texts("image")
+    for platform in run.texts("platform"):
+        if not re.fullmatch(r"[a-z0-9]+/[a-z0-9_]+(/[a-z0-9]+)?", platform):
+            raise UsageError(f"--platform {platform!r} is not OS/ARCH", remedy="Write it as linux/arm64.")
     if named:
         if len(named) > 1:
             raise UsageError(
@@ -140,6 +147,7 @@ def place(run: Run, config: "ApplicationConfig | None" = None, earlier: Deployme
         committer=run.text("committer"),
         push=not run.switch("no-push"),
         commit=not run.switch("no-commit"),
+        dry_run=run.switch("dry-run"),
     )
     head = read_patiently(repository, _usual_paths(run, name))
     data = head.files.get(head.paths.get(CONFIG_FILE, ""))
@@ -160,8 +168,10 @@ def reread(run: Run, where: Place) -> Place:
 
 
 def _usual_paths(run: Run, environment: str) -> tuple[str, ...]:
+    from pipeline.core.kustomization import KUSTOMIZATION_NAMES
+
     usual = run.texts("overlay") or (f"overlays/{environment}",)
-    return (CONFIG_FILE, *usual, *(f"{overlay}/kustomization.yaml" for overlay in usual))
+    return (CONFIG_FILE, *usual, *(f"{overlay}/{name}" for overlay in usual for name in KUSTOMIZATION_NAMES))
 
 
 def overlays(run: Run, where: Place) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """The five steps as the commands call them: connect what a step needs, call it, enter its result in the report."""
 
+import contextlib
 import re
 import string
 import time
@@ -12,10 +13,10 @@ from pipeline.cli import settings
 from pipeline.cli.flags import Run
 from pipeline.cli.settings import Buildable, Place
 from pipeline.core.deployment import Image, Kind, Notices, Rollout
-from pipeline.core.image import Wanted, in_registry
+from pipeline.core.image import Wanted, in_registry, require_commit
 from pipeline.core.links import commit_page
 from pipeline.core.order import Rule
-from pipeline.errors import ImageNotFound, NotAvailableYet, PipelineError, UsageError
+from pipeline.errors import ImageNotFound, NotAvailableYet, PipelineError, Unreachable, UsageError
 
 if TYPE_CHECKING:
     from pipeline.core.kustomization import Entry
@@ -107,14 +108,45 @@ def check_images(run: Run, images: tuple[Image, ...], registry: str) -> tuple[Im
     return tuple(checked)
 
 
-def publish(run: Run, where: Place, images: tuple[Image, ...], kind: Kind = "deploy") -> "PublishedChange":
-    """Edit and publish, as one commit."""
-    from pipeline.steps import publish_change
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publishing:
+    """How to publish: settled before an image is built or looked for."""
 
+    order: Rule
+    deadline_seconds: float
+
+
+def publishing(run: Run, where: Place) -> Publishing:
+    """Read the settings of publishing, so that a wrong one is an error before anything is done."""
     environment = where.environment
     if run.choice("mode", ("commit", "pr"), environment.mode if environment else None) == "pr":
         raise NotAvailableYet("publishing through a pull request is not there yet", remedy="Use --mode commit.")
     order = run.choice("order", get_args(Rule), environment.order if environment else None) or "ancestry"
+    return Publishing(order=cast("Rule", order), deadline_seconds=run.number("deadline") or 0.0)
+
+
+def require_deployable(run: Run, where: Place, tags: Mapping[str, str | None]) -> None:
+    """Raise TagIsMutable for a tag that is no commit, EntryNotFound for a name that no kustomization has.
+
+    `tags` are by `images[].name`; None for what is yet to be built.
+    """
+    for name, tag in tags.items():
+        if tag is not None:
+            require_commit(tag, name)
+    known = entries(run, where)
+    missing = [name for name in tags if name not in known]
+    if missing and not run.switch("create"):
+        from pipeline.core.kustomization import entry_not_found
+
+        raise entry_not_found(missing, ", ".join(settings.overlays(run, where)), known.values())
+
+
+def publish(
+    run: Run, where: Place, images: tuple[Image, ...], how: Publishing, kind: Kind = "deploy"
+) -> "PublishedChange":
+    """Edit and publish, as one commit."""
+    from pipeline.steps import publish_change
+
     so_far = run.report.deployment
     with run.report.stage("publish"):
         return publish_change.publish_change(
@@ -126,13 +158,13 @@ def publish(run: Run, where: Place, images: tuple[Image, ...], kind: Kind = "dep
                 overlays=settings.overlays(run, where),
                 images=images,
                 create=run.switch("create"),
-                order=cast("Rule", order),
+                order=how.order,
                 allow_diverged=run.switch("allow-diverged"),
                 deployment_id=so_far.deployment_id or "",
                 actor=so_far.actor,
                 run=so_far.run,
                 dry_run=run.switch("dry-run"),
-                deadline_seconds=run.number("deadline") or 0.0,
+                deadline_seconds=how.deadline_seconds,
             ),
             run.progress,
             head=where.head,
@@ -174,8 +206,12 @@ class Awaiting:
     sync: bool
 
 
-def awaiting(run: Run, where: Place | None) -> Awaiting:
-    """Read every setting of the wait, so that a wrong one is an error before it can leave half a deployment."""
+def awaiting(run: Run, where: Place | None, *, must_exist: bool = False) -> Awaiting:
+    """Read every setting of the wait, so that a wrong one is an error before it can leave half a deployment.
+
+    With `must_exist` Argo CD is asked for the applications too, and raises ApplicationNotFound or ArgoCDDenied; an
+    Argo CD that does not answer now may do so when its turn comes.
+    """
     from pipeline.edges import argocd
 
     environment = where.environment if where else None
@@ -197,6 +233,9 @@ def awaiting(run: Run, where: Place | None) -> Awaiting:
         root_path=run.text("argocd-root-path") or "",
         project=run.text("argocd-project", target.project if target else None),
     )
+    for name in names if must_exist else ():
+        with contextlib.suppress(Unreachable):
+            client.get(name)
     return Awaiting(
         argocd=client,
         applications=names,
@@ -304,7 +343,7 @@ def _source(run: Run) -> "Source | None":
     """The application's repository, which knows the order of commits; None where there is none to ask."""
     from pipeline.edges import source_repository
 
-    return source_repository.open_source(run.required("source"), token=run.secret("github-token", "gitops-token"))
+    return source_repository.open_source(run.required("source"), token=run.secret("github-token"))
 
 
 def _front(run: Run) -> "Front":

@@ -57,6 +57,11 @@ def parse_wanted(argument: str) -> Wanted:
     return Wanted(name, tag, digest or None)
 
 
+def is_registry(host: str) -> bool:
+    """Whether `host` is HOST[:PORT], maybe with a path below which the images are."""
+    return re.fullmatch(rf"{_HOST}(?:/{_PATH_PART})*", host) is not None
+
+
 def require_repository(repository: str) -> None:
     """Raise UsageError unless `repository` is a legal image name (no tag, no digest)."""
     if not _REPOSITORY.fullmatch(repository) or len(repository) > 255:

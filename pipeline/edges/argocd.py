@@ -45,7 +45,8 @@ def connect(
         raise UsageError(f"{server!r} is not the address of an Argo CD: {error}", remedy="Write HOST:PORT.") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None:
         raise UsageError(
-            f"{parts.hostname or server!r} is not the address of an Argo CD", remedy="Write HOST:PORT or a URL."
+            f"{parts.hostname or server!r} is not the address of an Argo CD",
+            remedy="Write HOST:PORT or an http(s) URL, without user and password: ARGOCD_AUTH_TOKEN says who you are.",
         )
     if not re.fullmatch(r"[\x21-\x7e]+", token.reveal().strip()):
         raise UsageError("ARGOCD_AUTH_TOKEN is empty or holds characters that no token has", remedy="Set it anew.")

@@ -34,6 +34,7 @@ os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # a missing git is reporte
 import git
 
 _LONGEST_COMMAND_SECONDS = 300
+_SCHEMES = ("http", "https", "ssh", "git+ssh", "git", "file")
 _ANY_USER = "x-access-token"  # what GitHub asks for; GitLab, Gitea and others take any name
 
 # Set by git while a hook runs us: they would turn every git that we start to the hook's own repository.
@@ -96,6 +97,9 @@ def parse_address(address: str, token: Secret | None) -> Address:
 
     Raises UsageError for a URL that is none; it does not repeat the URL, which may hold a password.
     """
+    scheme = re.match("([A-Za-z][A-Za-z0-9+.-]*)(://-?|::)", address)
+    if scheme and (scheme[1] not in _SCHEMES or scheme[2] != "://"):
+        raise UsageError(f"{scheme[0]}…: git has no such address here", remedy="Write an https:// or ssh:// URL.")
     if not re.match("https?://", address):
         return Address(re.sub(r"^(ssh://[^/@:]*):[^/@]*@", r"\1@", address))
     try:
@@ -287,6 +291,9 @@ _MEANINGS: tuple[tuple[type[PipelineError], tuple[str, ...]], ...] = (
 _REJECTED = re.compile(r"^!\t[^\t]*\t(.*)$", re.MULTILINE)
 
 
+_OVER_SSH = "Check the SSH key (`ssh-add -l`), the host's key in known_hosts, and who may write the repository."
+
+
 def explain(error: GitError, where: str) -> PipelineError:
     """The PipelineError that tells a person what git's error means; `where` names the repository."""
     told = [line.strip() for line in error.stderr.splitlines() if line.strip()]
@@ -294,10 +301,12 @@ def explain(error: GitError, where: str) -> PipelineError:
     rejection = _REJECTED.search(error.stdout)
     if rejection is None:
         own = "\n".join(line for line in told if line not in from_server)
-        owner = re.search("git config .*safe.directory .*", own)
-        return _meaning(own)(
-            f"{where}: {'; '.join(_words(told)) or error}", remedy=f"Trust the folder: {owner[0]}" if owner else None
-        )
+        kind = _meaning(own)
+        over_ssh = not re.match("https?://|/", where)
+        remedy = _OVER_SSH if kind is GitDenied and over_ssh else None
+        if owner := re.search("git config .*safe.directory .*", own):
+            remedy = f"Trust the folder: {owner[0]}"
+        return kind(f"{where}: {'; '.join(_words(told)) or error}", remedy=remedy)
     # What a hook prints is its own affair: the verdict alone tells which kind of rejection it was.
     verdict = rejection[1]
     kind = _meaning(error.stderr) if "unpack" in verdict else _meaning(verdict)
@@ -312,6 +321,8 @@ def _meaning(text: str) -> type[PipelineError]:
 def _words(lines: list[str]) -> list[str]:
     """The telling lines of git's output, the last ones, without their prefixes."""
     telling = [line for line in lines if re.match(r"(remote|fatal|error):", line)] or lines
+    if any("Could not read from remote repository" in line for line in telling):  # what ssh said stands before it
+        telling = lines[: next(number for number, line in enumerate(lines) if "Could not read from" in line)] or telling
     bare = [re.sub(r"^((remote|fatal|error): ?)+", "", line).strip() for line in telling]
     return [line for line in dict.fromkeys(bare) if line][-4:]
 

@@ -33,6 +33,12 @@ class Identity:
     author: str | None = None
     committer: str | None = None
 
+    def __post_init__(self) -> None:
+        """Raises UsageError for one that is not `NAME <MAIL>`."""
+        for role, given in (("author", self.author), ("committer", self.committer)):
+            if given:
+                _person(role, given)
+
 
 class _MissingError(Exception):
     """An object is not here (yet)."""
@@ -175,6 +181,13 @@ def _oid(output: bytes) -> str:
     return output.decode().strip()
 
 
+def _person(role: str, text: str) -> tuple[str, str]:
+    match = _PERSON.fullmatch(text)
+    if match is None:
+        raise UsageError(f"--{role} {text!r} is not 'NAME <MAIL>'")
+    return match[1], match[2]
+
+
 def _identity(git: Git, identity: Identity) -> tuple[dict[str, str], list[str]]:
     """The environment that says who commits, and the flag for signing."""
     names = r"^(user|author|committer)\.(name|email)$|^commit\.gpgsign$"
@@ -184,10 +197,8 @@ def _identity(git: Git, identity: Identity) -> tuple[dict[str, str], list[str]]:
     for role, given in (("author", identity.author), ("committer", identity.committer)):
         ours = given or ("" if _knows_who(role, settings) else DEFAULT_IDENTITY)
         if ours:
-            match = _PERSON.fullmatch(ours)
-            if match is None:
-                raise UsageError(f"--{role} {ours!r} is not 'NAME <MAIL>'")
-            environment |= {f"GIT_{role.upper()}_NAME": match[1], f"GIT_{role.upper()}_EMAIL": match[2]}
+            name, mail = _person(role, ours)
+            environment |= {f"GIT_{role.upper()}_NAME": name, f"GIT_{role.upper()}_EMAIL": mail}
     signs = settings.get("commit.gpgsign", "false").lower() not in {"false", "no", "off", "0"}
     return environment, ["-S"] if signs else []
 

@@ -34,10 +34,12 @@ def open_repository(
     committer: str | None = None,
     push: bool = True,
     commit: bool = True,
+    dry_run: bool = False,
 ) -> "TransportedRepository | WorkTree":
     """Open the repository at a URL or path; `branch` is its default, or the checked-out one of a work tree.
 
-    `push` and `commit` may be switched off for a work tree alone. Nothing is fetched before the first read.
+    `push` and `commit` may be switched off for a work tree alone. Nothing is fetched before the first read, and with
+    `dry_run` nothing into a work tree's own repository.
     Raises RepositoryNotFound, UsageError, GitUnusable.
     """
     address = parse_address(where, token)
@@ -57,7 +59,7 @@ def open_repository(
     if bare == "true":
         _only_for_work_trees(push, commit)
         return TransportedRepository(_Neighbour(Path(folder)), str(path), branch, identity)
-    return WorkTree(git, Path(folder), branch, identity, token, push=push and commit, commit=commit)
+    return WorkTree(git, Path(folder), branch, identity, token, push=push and commit, commit=commit, aside=dry_run)
 
 
 def _only_for_work_trees(push: bool, commit: bool) -> None:
@@ -247,6 +249,9 @@ class TransportedRepository:
     def peek(self, head: Head, path: str) -> bytes | None:
         """Another file's content at `head`; None when it is not there or cannot be had."""
         return self._objects.peek(head.revision, path)
+
+    def require_unchanged(self, files: Collection[str]) -> None:
+        """There is no work tree that could differ."""
 
     def publish(self, head: Head, files: Mapping[str, bytes], message: str) -> str | None:
         """Push a commit onto `head`: its revision, or None when somebody else has moved the branch."""

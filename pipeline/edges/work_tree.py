@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.core.secret import Secret
@@ -37,8 +38,12 @@ class WorkTree:
         *,
         push: bool,
         commit: bool,
+        aside: bool = False,
     ) -> None:
-        """`folder` is the git directory. Raises UsageError when there is no branch to publish, or no remote."""
+        """`folder` is the git directory. With `aside` what is fetched is kept elsewhere, and goes in the end.
+
+        Raises UsageError when there is no branch to publish, or no remote.
+        """
         with explained(str(folder)):
             top = git.line("rev-parse", "--show-toplevel")
         checked_out = git.try_line("symbolic-ref", "--quiet", "--short", "HEAD")
@@ -63,7 +68,13 @@ class WorkTree:
         self._identity = identity
         self._token = token
         self._pushes, self._commits = push, commit
-        self._git = Git(self._top, address, environment={"GIT_DIR": str(folder), "GIT_WORK_TREE": top})
+        environment = {"GIT_DIR": str(folder), "GIT_WORK_TREE": top}
+        if aside:
+            self._aside = tempfile.TemporaryDirectory(prefix="openeg-deploy-")
+            own = git.line("rev-parse", "--path-format=absolute", "--git-path", "objects")
+            environment |= {"GIT_OBJECT_DIRECTORY": self._aside.name, "GIT_ALTERNATE_OBJECT_DIRECTORIES": own}
+            environment |= {"GIT_OPTIONAL_LOCKS": "0"}  # not even what `git status` has learned is written down
+        self._git = Git(self._top, address, environment=environment)
         self._objects = GitObjects(self._git)
         self._expected: str | None = None
         """The remote's head that the next push may replace; None: the remote has no such branch."""
@@ -75,7 +86,8 @@ class WorkTree:
         """The newest head: the remote's where the local branch is behind, else the local one."""
         with explained(self.name):
             revision, warnings = self._newest()
-            return self._objects.look_up(revision, paths, warnings)
+            head = self._objects.look_up(revision, paths, warnings)
+            return replace(head, ahead=bool(warnings))
 
     def peek(self, head: Head, path: str) -> bytes | None:
         """Another file's content at `head`; None when it is not there or cannot be had."""
@@ -84,14 +96,16 @@ class WorkTree:
     def publish(self, head: Head, files: Mapping[str, bytes], message: str) -> str | None:
         """Commit onto `head`, push, and let branch, index and files follow, as far as `commit` and `push` say.
 
-        Raises LocalChanges before anything is done.
+        Without files, `head` itself is pushed. Raises LocalChanges before anything is done.
         """
+        self.require_unchanged(files)
         with explained(self.name):
-            self._require_unchanged(files)
             if not self._commits:
                 _write_files({self._top / path: data for path, data in files.items()})
                 return head.revision
-            commit = self._objects.commit(head.revision, files, message, self._identity)
+            commit = head.revision
+            if files:
+                commit = self._objects.commit(head.revision, files, message, self._identity)
             self._follow(commit, try_only=True)
             if self._pushes:
                 pushed = push_commit(
@@ -149,7 +163,7 @@ class WorkTree:
             return remote, ()
         if is_ancestor(self._git, remote, local):
             count = self._git.line("rev-list", "--count", f"{remote}..{local}")
-            return local, (f"{count} earlier local commit(s) of {self.branch} are pushed too",)
+            return local, (f"{count} earlier local commit(s) of {self.branch} go with it",)
         raise LocalBranchDiverged(f"{self._top}: its branch and {self.branch} of {self.name} have diverged")
 
     def _remote_head(self) -> str | None:
@@ -160,6 +174,11 @@ class WorkTree:
             quietly = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--refmap=")
             self._git.run("fetch", *quietly, remote, head)
         return head
+
+    def require_unchanged(self, files: Collection[str]) -> None:
+        """Raise LocalChanges where one of the files has uncommitted changes, or something is under way."""
+        with explained(self.name):
+            self._require_unchanged(files)
 
     def _require_unchanged(self, files: Collection[str]) -> None:
         status = ("--literal-pathspecs", "status", "--porcelain", "-z", "--untracked-files=all", "--", *files)

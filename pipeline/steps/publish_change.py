@@ -6,7 +6,7 @@ if the head has not moved meanwhile. Nothing is ever rebased, and no old bytes a
 
 import functools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NoReturn, Protocol
 
@@ -46,6 +46,8 @@ class Head:
     folders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The names in each asked path that is a folder."""
     warnings: tuple[str, ...] = ()
+    ahead: bool = False
+    """Whether it is on this machine alone, so that publishing brings it to others."""
 
 
 class GitopsRepository(Protocol):
@@ -69,8 +71,14 @@ class GitopsRepository(Protocol):
     def peek(self, head: Head, path: str) -> bytes | None:
         """Another file's content at `head`; None when it is not there or cannot be had."""
 
+    def require_unchanged(self, files: Collection[str]) -> None:
+        """Raise LocalChanges where publishing these files would be refused."""
+
     def publish(self, head: Head, files: Mapping[str, bytes], message: str) -> str | None:
-        """Put a commit with `files` (by real path) onto `head`: the new revision, or None when the head has moved."""
+        """Put a commit with `files` (by real path) onto `head`: the new revision, or None when the head has moved.
+
+        Without files, a head that is `ahead` is brought to others as it is.
+        """
 
 
 class Source(Protocol):
@@ -164,7 +172,9 @@ def publish_change(
     def attempt() -> PublishedChange:
         now = _complete(repository, inputs.overlays, first.pop() if first else None, sleep)
         plan = make_plan(now, inputs, ancestry, functools.partial(repository.peek, now))
-        if plan.outcome != "planned" or inputs.dry_run:
+        if inputs.dry_run:
+            repository.require_unchanged(plan.after)
+        if inputs.dry_run or not (plan.outcome == "planned" or (plan.outcome == "unchanged" and now.ahead)):
             return _result(repository, plan, plan.outcome, now.revision)
         revision = repository.publish(now, plan.after, plan.message)
         if revision is None:
@@ -397,7 +407,7 @@ def _tell(change: PublishedChange, progress: Progress) -> None:
     for warning in change.warnings:
         progress.say(f"warning: {warning}")
     if change.outcome in {"published", "edited"}:
-        files = ", ".join(changed_files(change.gitops.changed))
+        files = ", ".join(changed_files(change.gitops.changed)) or "earlier commits"
         done = "Published" if change.outcome == "published" else "Edited, not pushed"
         progress.say(f"{done}: {files} on {change.gitops.branch}, {(change.gitops.revision or '')[:7]}")
     elif change.outcome == "unchanged":

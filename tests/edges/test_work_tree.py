@@ -174,7 +174,7 @@ def test_a_branch_that_is_behind_and_cannot_follow_is_refused_before_the_push(wo
 def test_earlier_local_commits_are_pushed_too_and_that_is_said(world: Path, tree: Path) -> None:
     bump(opened(tree, push=False), image("flask", "one"))
     change = bump(opened(tree), image("flask", "two"))
-    assert "1 earlier local commit(s) of main are pushed too" in change.warnings
+    assert "1 earlier local commit(s) of main go with it" in change.warnings
     assert head(world) == head(tree)
     assert len(git(world, "rev-list", "main").splitlines()) == 3
 
@@ -358,3 +358,28 @@ def test_an_index_that_is_locked_is_told(world: Path, tree: Path) -> None:
     with pytest.raises(LocalChanges, match=r"index\.lock"):
         bump(opened(tree))
     assert "deploy" not in git(world, "log", "--format=%s", "main")
+
+
+def test_what_an_earlier_run_did_not_push_is_pushed_by_the_next(world: Path, tree: Path) -> None:
+    assert bump(open_repository(str(tree), push=False), image("flask", "new")).outcome == "edited"
+    assert "deploy" not in git(world, "log", "--format=%s", "main")
+    change = bump(opened(tree), image("flask", "new"))
+    assert (change.outcome, change.gitops.revision) == ("published", head(world))
+    assert "1 earlier local commit(s) of main go with it" in change.warnings
+    assert bump(opened(tree), image("flask", "new")).outcome == "unchanged"
+
+
+def test_a_dry_run_leaves_the_repository_as_it_is(world: Path, tree: Path) -> None:
+    commit(world, {"theirs": b"1"})
+
+    def everything() -> set[tuple[str, int]]:
+        return {(str(path), path.stat().st_mtime_ns) for path in tree.rglob("*") if path.is_file()}
+
+    before = everything()
+    repository = open_repository(str(tree), dry_run=True)
+    assert bump(repository, image("flask", "new"), dry_run=True).outcome == "planned"
+    repository.close()
+    assert everything() == before
+    (tree / FILE).write_bytes((tree / FILE).read_bytes() + b"# mine\n")
+    with pytest.raises(LocalChanges, match="uncommitted changes"):
+        bump(open_repository(str(tree), dry_run=True), image("flask", "new"), dry_run=True)

@@ -1,6 +1,6 @@
 """Publishing against other writers, on a repository in memory."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -57,6 +57,8 @@ class Memory:
     def peek(self, head: Head, path: str) -> bytes | None:
         self.peeked.append(f"{head.revision}:{path}")
         return self.files.get(path)
+
+    def require_unchanged(self, files: Collection[str]) -> None: ...
 
     def publish(self, head: Head, files: Mapping[str, bytes], message: str) -> str | None:
         if self.others:
