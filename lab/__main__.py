@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from lab import build, cluster, components, faults, processes, services, state
+from lab import build, cluster, components, faults, processes, services, stage, state
 from lab.api import Api
 from lab.state import Lab
 from pipeline.cli.console import Console
@@ -97,16 +97,7 @@ def logs(
 def env(name: Name = "main") -> None:
     """The variables that a shell needs: eval "$(scripts/lab env)"."""
     lab = _lab(name)
-    variables = {
-        "KUBECONFIG": str(lab.kubeconfig),
-        "ARGOCD_SERVER": lab.url("argocd-server"),
-        "ARGOCD_AUTH_TOKEN": lab.token("ci"),
-        "PIPELINE_REGISTRY": lab.url("registry").removeprefix("http://"),
-        "E2E_GIT_ROOT": str(lab.git_root),
-        "E2E_GIT_URL": lab.url("git"),
-        "OPENEG_LAB": name,
-    }
-    for variable, value in variables.items():
+    for variable, value in stage.variables(lab).items():
         print(f"export {variable}={shlex.quote(value)}")
     print(f'export PATH="{build.PROGRAMS}:$PATH"')
 
@@ -128,6 +119,19 @@ def break_(
 def mend(image: Image, name: Name = "main") -> None:
     """Let pods of an image be healthy again, also those that fail now."""
     faults.mend_image(Api(_lab(name).kubeconfig), image)
+
+
+@app.command()
+def demo(name: Name = "main") -> None:
+    """Watch the main job on the real stack: `scripts/demo --lab`."""
+    from pipeline.cli.demo import play
+
+    if any(processes.pid(lab, service.name) is None for lab in [_lab(name)] for service in services.everything(lab)):
+        up(name)
+    cluster = stage.Cluster(stage.variables(_lab(name)))
+    cluster.remove_application("openeg-system")
+    cluster.await_gone("openeg-system")
+    play(cluster, "real      etcd, Kubernetes, Argo CD, a registry: plain processes\nfake      the nodes and pods")
 
 
 @app.command("build")

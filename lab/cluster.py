@@ -103,6 +103,40 @@ def give_tokens(lab: Lab) -> None:
             file.write_text(token)
 
 
+def stand_in(api: Api, namespace: str, name: str, port: int) -> str:
+    """A Service whose requests a process of this machine answers, once it listens at the address that comes back.
+
+    The API server's proxy goes only to addresses of pods: a fake pod lends its own, and this machine answers for it
+    (see `route`).
+    """
+    labels = {"app.kubernetes.io/name": name}
+    metadata = {"name": name, "namespace": namespace, "labels": labels}
+    container = {"name": "stand-in", "image": "registry.example/stand-in"}
+    api.apply(
+        [
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
+            {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [container]}},
+            {
+                "apiVersion": "v1",
+                "kind": "Service",
+                "metadata": {"name": name, "namespace": namespace},
+                "spec": {"selector": labels, "ports": [{"port": port}]},
+            },
+        ]
+    )
+    address = ""
+
+    def addressed() -> bool:
+        nonlocal address
+        pod = api.get("v1", "Pod", name, namespace) or {}
+        address = pod.get("status", {}).get("podIP") or ""
+        endpoints = api.get("v1", "Endpoints", name, namespace) or {}
+        return bool(address and endpoints.get("subsets"))
+
+    _until(addressed, f"the Service {namespace}/{name}")
+    return address
+
+
 def _read(file: Path) -> Object:
     document: Object = YAML(typ="safe").load(file)
     return document

@@ -18,6 +18,7 @@ VERSION = "kwok.x-k8s.io/v1alpha1"
 LOG = "lab.openeg/log"
 """The annotation of a stage that holds what the broken container wrote, as a JSON list of lines."""
 
+_BROKEN = "lab.openeg/broken"
 _HERE = Path(__file__).parent
 _OUTWEIGHS = 1000
 _LOGS = {
@@ -54,8 +55,9 @@ def mend_image(api: Api, image: str) -> None:
     for pod in api.list("v1", "Pod"):
         if any(container["image"] == image for container in pod["spec"]["containers"]):
             metadata = pod["metadata"]
-            touched = {"metadata": {"annotations": {"lab.openeg/mended": metadata["resourceVersion"]}}}
-            api.merge("v1", "Pod", metadata["name"], touched, metadata["namespace"])  # kwok looks at what changes
+            api.merge(
+                "v1", "Pod", metadata["name"], {"metadata": {"annotations": {_BROKEN: None}}}, metadata["namespace"]
+            )
 
 
 def stage_name(image: str) -> str:
@@ -66,32 +68,32 @@ def stage_name(image: str) -> str:
 def healthy() -> Iterator[Object]:
     """The stages of nodes and pods to which nothing happens."""
     node = (_HERE / "node-status.gotmpl").read_text()
-    present = _key(".metadata.deletionTimestamp", "DoesNotExist")
-    ended = _key(_PHASE, "In", "Succeeded", "Failed")
-    starting = (present, _key(_READY, "NotIn", "True"), _not(ended))
-    job = (present, _key(_READY, "In", "True"), _key(".metadata.ownerReferences.[].kind", "In", "Job"))
-    yield _stage("node-ready", "Node", [_key(_READY, "NotIn", "True")], {"statusTemplate": node})
-    yield _stage("pod-ready", "Pod", starting, {"statusTemplate": _pod("")})
-    yield _stage("pod-completed", "Pod", job, {"statusTemplate": _pod("completed")})
+    owner = ".metadata.ownerReferences.[].kind"
+    yield _stage("node-ready", "Node", [_key(_READY, "NotIn", "True")], {"patches": [_status(node)]})
+    yield _stage("pod-ready", "Pod", [*_STARTING, _WELL], {"patches": [_status(_pod(""))]})
+    done = [_PRESENT, _key(_READY, "In", "True"), _key(owner, "In", "Job")]
+    yield _stage("pod-completed", "Pod", done, {"patches": [_status(_pod("completed"))]})
     gone = {"finalizers": {"empty": True}, "delete": True}
-    yield _stage("pod-deleted", "Pod", [_not(present)], gone)
+    yield _stage("pod-deleted", "Pod", [_key(".metadata.deletionTimestamp", "Exists")], gone)
 
 
 def _fault(image: str, kind: str, seconds: float, log: Sequence[str]) -> Object:
-    """The stage that makes pods of `image` fail. It goes on matching, so that no other stage makes them ready."""
-    match = [
-        _key(".metadata.deletionTimestamp", "DoesNotExist"),
-        _key(f"[.spec.containers[].image == {json.dumps(image)}] | any", "In", "true"),
-        _key(_READY, "NotIn", "True"),
-        _key(_PHASE, "NotIn", "Succeeded", "Failed"),
-    ]
-    after: dict[str, object] = {"statusTemplate": _pod(kind, image)}
+    """The stage that makes pods of `image` fail, and marks them: no stage then takes them for starting ones."""
+    ours = _key(f"[.spec.containers[].image == {json.dumps(image)}] | any", "In", "true")
+    patches = [_status(_pod(kind, image))]
+    if kind != "slow":
+        patches.append({"root": "metadata", "template": f'annotations: {{{_BROKEN}: "{kind}"}}', "type": "merge"})
+    after: dict[str, object] = {"patches": patches}
     if kind in _EVENTS:
         reason, message = _EVENTS[kind]
         after["event"] = {"type": "Warning", "reason": reason, "message": message}
     delay = {"delay": {"durationMilliseconds": int(seconds * 1000)}} if kind == "slow" else {}
-    stage = _stage(stage_name(image), "Pod", match, after, weight=_OUTWEIGHS, **delay)
+    stage = _stage(stage_name(image), "Pod", [*_STARTING, _WELL, ours], after, weight=_OUTWEIGHS, **delay)
     return {**stage, "metadata": {**stage["metadata"], "annotations": {LOG: json.dumps(list(log))}}}
+
+
+def _status(template: str) -> Object:
+    return {"subresource": "status", "root": "status", "template": template}
 
 
 def _pod(fault: str, image: str = "") -> str:
@@ -118,6 +120,6 @@ def _key(path: str, operator: str, *values: str) -> Object:
     return {"key": path, "operator": operator, **({"values": list(values)} if values else {})}
 
 
-def _not(key: Object) -> Object:
-    opposite = {"In": "NotIn", "DoesNotExist": "Exists"}
-    return {**key, "operator": opposite[key["operator"]]}
+_PRESENT = _key(".metadata.deletionTimestamp", "DoesNotExist")
+_STARTING = (_PRESENT, _key(_READY, "NotIn", "True"), _key(_PHASE, "NotIn", "Succeeded", "Failed"))
+_WELL = _key(f'.metadata.annotations["{_BROKEN}"]', "DoesNotExist")

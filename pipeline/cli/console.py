@@ -106,6 +106,7 @@ class _Lines:
         self._written: dict[str, str] = {}
         self._held: dict[str, str] = {}
         self._due: dict[str, float] = {}
+        self._timer: threading.Timer | None = None
         self._lock = threading.Lock()
 
     def say(self, text: str) -> None:
@@ -121,7 +122,8 @@ class _Lines:
             now = self._clock()
             due = max(self._due.get(key, -math.inf), now - (_BURST - 1) * _SECONDS_BETWEEN_LINES)
             if due > now:
-                self._held[key] = state  # written with the next milestone, unless a newer state comes first
+                self._held[key] = state  # written with the next milestone or in its time, unless a newer one comes
+                self._wake_in(due - now)
                 return
             self._due[key] = due + _SECONDS_BETWEEN_LINES
             self._state(key, state)
@@ -129,6 +131,25 @@ class _Lines:
     def close(self) -> None:
         with self._lock:
             self._flush()
+            if self._timer:
+                self._timer.cancel()
+
+    def _wake_in(self, seconds: float) -> None:
+        if self._timer is None:
+            self._timer = threading.Timer(seconds, self._write_due)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _write_due(self) -> None:
+        """Write the states whose time has come: one that stays for long must not wait for a milestone."""
+        with self._lock:
+            self._timer = None
+            now = self._clock()
+            for key in [key for key in self._held if self._due[key] <= now]:
+                self._due[key] += _SECONDS_BETWEEN_LINES
+                self._state(key, self._held.pop(key))
+            if self._held:
+                self._wake_in(max(0.1, min(self._due[key] for key in self._held) - now))
 
     def _flush(self) -> None:
         for key, state in self._held.items():

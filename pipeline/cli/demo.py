@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,9 +18,10 @@ from pipeline.cli.flags import Run
 from pipeline.errors import Bug, RolloutFailed
 
 if TYPE_CHECKING:
+    from pipeline.sandbox.stage import Stage
     from pipeline.sandbox.story import Repository
-    from pipeline.sandbox.world import World
 
+_APPLICATION = "openeg-system"
 _CRASH = (
     "Traceback (most recent call last):",
     '  File "/app/app.py", line 9, in <module>',
@@ -30,24 +32,34 @@ _CRASH = (
 
 def demo(_run: Run) -> None:
     """Watch the main job on the embedded sandbox: a healthy deployment, a crash undone, a race decided."""
-    from pipeline.sandbox import story, world
-    from pipeline.sandbox.cluster import Fault
+    from pipeline.sandbox import world
+    from pipeline.sandbox.stage import Embedded
+
+    with world.start(world.Settings(pod_seconds=0.4)) as sandbox:
+        play(
+            Embedded(sandbox),
+            "embedded  the registry, Argo CD's API and the cluster behind it: one process on 127.0.0.1",
+        )
+
+
+def play(stage: "Stage", setting: str) -> None:
+    """Play the story on any stage; `setting` says what is real of it and what is not."""
+    from pipeline.sandbox import story
+    from pipeline.sandbox.stage import follows
 
     started = time.monotonic()
-    with (
-        tempfile.TemporaryDirectory(prefix="openeg-demo-") as scratch,
-        world.start(world.Settings(pod_seconds=0.4)) as sandbox,
-    ):
+    with tempfile.TemporaryDirectory(prefix="openeg-demo-") as scratch:
         engine = _engine()
-        _introduce(engine)
-        gitops_url, app_url = (story.served(sandbox, name) for name in ("openeg-gitops", "openeg"))
+        _introduce(engine, setting)
+        run = uuid.uuid4().hex[:6]  # a stage may have seen the story before
+        gitops_url, app_url = (story.served(stage, f"{name}-{run}") for name in ("openeg-gitops", "openeg"))
         gitops = story.Repository(Path(scratch, "openeg-gitops"), gitops_url)
-        story.gitops_files(gitops.path, sandbox.registry_host)
+        story.gitops_files(gitops.path, stage.registry)
         gitops.commit("The OpenEG system, nothing deployed yet")
         app = story.Repository(Path(scratch, "openeg"), app_url)
-        story.application_files(app.path, sandbox.registry_host, gitops_url)
-        sandbox.add_application("openeg-system", repo_url=gitops_url, path="overlays/production")
-        environ = _environment(sandbox, engine)
+        story.application_files(app.path, stage.registry, gitops_url)
+        stage.add_application(_APPLICATION, follows(gitops_url, "overlays/production", _APPLICATION))
+        environ = _environment(stage, engine)
 
         _chapter(1, "A commit becomes a healthy deployment")
         app.commit("Serve lessons")
@@ -55,15 +67,16 @@ def demo(_run: Run) -> None:
 
         _chapter(2, "The next commit crashes: cause and log lines, and back to the version that worked")
         broken = _change(app, "flask/app.py", "Add monthly reports")
-        sandbox.set_fault(broken, Fault("crash", _CRASH))
+        stage.break_image(f"{stage.registry}/openegflask:{broken}", "crash", _CRASH)
         _must(RolloutFailed.exit_code, _deploy(app, environ, "--service", "flask", "--on-failure", "rollback"))
 
         _chapter(3, "Two deployments race: the newer commit wins, whichever comes first")
-        _race(app, sandbox, environ, Path(scratch))
+        _race(app, stage, environ, Path(scratch))
 
         _chapter(4, "What git says of it")
         gitops.git("pull", "--quiet", "--ff-only", "origin", "main")
         print(gitops.git("log", "--first-parent", "--format=%h  %s", "main"))
+        stage.remove_application(_APPLICATION)
     print(f"\nAll of it took {time.monotonic() - started:.0f} s.")
 
 
@@ -76,27 +89,27 @@ def _engine() -> str:
     return "docker" if answers() else "sources"
 
 
-def _introduce(engine: str) -> None:
+def _introduce(engine: str, setting: str) -> None:
     built = (
         "a Docker engine answers: the images are really built and pushed"
         if engine == "docker"
         else "no Docker engine answers: small OCI images of the sources are pushed in their place"
     )
     git = subprocess.run(("git", "--version"), check=True, capture_output=True, text=True).stdout.strip()
-    print("OpenEG Deploy: the main job on the embedded sandbox\n")
+    print("OpenEG Deploy: the main job\n")
     print(f"real      {git}, over smart HTTP; every commit below is one")
     print(f"{'real' if engine == 'docker' else 'embedded':<9} {built}")
-    print("embedded  the registry, Argo CD's API and the cluster behind it: one process on 127.0.0.1")
+    print(setting)
 
 
-def _environment(sandbox: "World", engine: str) -> dict[str, str]:
+def _environment(stage: "Stage", engine: str) -> dict[str, str]:
     """What a CI job would be given."""
     ours = ("PIPELINE_", "ARGOCD_", "SLACK_", "GITHUB_", "GITOPS_")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return {
         **inherited,
-        "ARGOCD_SERVER": sandbox.argocd_url,
-        "ARGOCD_AUTH_TOKEN": sandbox.token.reveal(),
+        "ARGOCD_SERVER": stage.argocd,
+        "ARGOCD_AUTH_TOKEN": stage.token,
         "PIPELINE_ENGINE": engine,
         "PIPELINE_TIMEOUT": "60",
         "NO_PROXY": "127.0.0.1",
@@ -121,13 +134,11 @@ def _deploy(app: "Repository", environ: Mapping[str, str], *flags: str) -> int:
     return done.returncode
 
 
-def _race(app: "Repository", sandbox: "World", environ: Mapping[str, str], scratch: Path) -> None:
+def _race(app: "Repository", stage: "Stage", environ: Mapping[str, str], scratch: Path) -> None:
     """Deploy two commits at the same moment, each from a work tree of its own, and print who says what."""
-    from pipeline.sandbox.cluster import Fault
-
     commits = {name: _change(app, "node/server.js", f"Answer faster, {name}") for name in ("older", "newer")}
     # If the older one comes first, its pods are not ready before the newer one arrives.
-    sandbox.set_fault(commits["older"], Fault("slow"))
+    stage.break_image(f"{stage.registry}/openegnode:{commits['older']}", "slow")
     runs: list[threading.Thread] = []
     codes: dict[str, int] = {}
 

@@ -4,19 +4,26 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Protocol
 
 from pipeline.resources import folder
-from pipeline.sandbox.world import World
 
 REGISTRY = "registry.oud.kr"
 _CLEAN = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0"}
 
 
-def served(sandbox: World, name: str) -> str:
-    """The URL of a new empty repository that the sandbox serves."""
-    folder = sandbox.git_root / f"{name}.git"
+class GitHost(Protocol):
+    """Where bare repositories lie, and where they are served."""
+
+    git_root: Path
+    git_url: str
+
+
+def served(host: GitHost, name: str) -> str:
+    """The URL of a new empty repository."""
+    folder = host.git_root / f"{name}.git"
     subprocess.run(("git", "init", "--quiet", "--bare", "--initial-branch=main", str(folder)), check=True)
-    return f"{sandbox.git_url}/{name}.git"
+    return f"{host.git_url}/{name}.git"
 
 
 class Repository:

@@ -2,6 +2,7 @@
 
 import io
 import re
+import time
 
 import pytest
 
@@ -50,6 +51,20 @@ def test_a_chatty_key_is_held_back_but_its_last_state_is_never_lost() -> None:
     lines = stream.getvalue().splitlines()
     assert len(lines) == 7
     assert lines[-2:] == ["[  9.9s] layer: 99%", "[  9.9s] pushed"]
+
+
+def test_a_state_that_is_held_back_is_written_in_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crash loop that stays for a minute must not wait for the next milestone to be seen."""
+    monkeypatch.setattr("pipeline.cli.console._SECONDS_BETWEEN_LINES", 0.1)
+    stream = io.StringIO()
+    with Console({}, stream) as console:
+        for number in range(8):
+            console.show("openeg", f"state {number}")
+        assert "state 7" not in stream.getvalue()
+        end = time.monotonic() + 10
+        while "state 7" not in stream.getvalue():
+            assert time.monotonic() < end
+            time.sleep(0.01)
 
 
 def test_one_chatty_key_does_not_silence_another() -> None:

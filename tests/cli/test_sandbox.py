@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -87,6 +88,7 @@ def test_the_tutorial_works_as_it_is_written(tmp_path: Path, hello: Path) -> Non
 def test_an_application_whose_other_images_are_missing_says_what_it_waits_for(tmp_path: Path, hello: Path) -> None:
     with up(tmp_path, "--sync-seconds", "0.1") as environ:
         flags = ("--engine", "sources", "--timeout", "5", "--json")
+        time.sleep(1)  # Argo CD tells the age of a sync in whole seconds, and these pods are of an earlier one
         done = run(environ, hello, "deploy", "--image", "openegflask", *flags)
         assert (done.code, done.json["outcome"]) == (12, "timed_out"), done.stderr
         assert "Deployment/" in done.json["error"]["message"] or "replicas" in done.json["error"]["message"]

@@ -16,11 +16,13 @@ from typing import Any
 
 import pytest
 
+from lab.stage import VARIABLES, Cluster
 from pipeline.sandbox import world
-from pipeline.sandbox.story import Repository
+from pipeline.sandbox.stage import Embedded, Stage, follows
+from pipeline.sandbox.story import Repository, served
 from tests import needs
 from tests.cli.conftest import OURS, Done
-from tests.e2e.stacks import VARIABLES, Cluster, Sandbox, Stack, bare_repository, look
+from tests.e2e.stacks import look
 
 OVERLAY = "overlays/production"
 
@@ -48,7 +50,7 @@ images:
 class Scene:
     """An application repository, a GitOps repository that deploys it, and Argo CD's application of it."""
 
-    stack: Stack
+    stack: Stage
     name: str
     """Of the application, its namespace, its image and both repositories."""
     app: Repository
@@ -107,20 +109,18 @@ class Scene:
             time.sleep(0.1)
         return view
 
+    def pods(self) -> list[dict[str, Any]]:
+        """The pods as the resource tree has them."""
+        nodes = look(self.stack, self.name, "/resource-tree").get("nodes") or ()
+        return [node for node in nodes if node["kind"] == "Pod"]
+
     def running(self) -> set[str]:
         """The images of the pods that live."""
-        nodes = look(self.stack, self.name, "/resource-tree")["nodes"]
-        return {image for node in nodes if node["kind"] == "Pod" for image in node.get("images") or ()}
+        return {image for pod in self.pods() for image in pod.get("images") or ()}
 
     def spec(self, **changes: Any) -> dict[str, Any]:
         """The specification of the application; None takes a key away."""
-        whole = {
-            "project": "default",
-            "source": {"repoURL": self.gitops_url, "targetRevision": "main", "path": OVERLAY},
-            "destination": {"server": "https://kubernetes.default.svc", "namespace": self.name},
-            "syncPolicy": {"automated": {"prune": True, "selfHeal": True}, "syncOptions": ["CreateNamespace=true"]},
-            **changes,
-        }
+        whole = {**follows(self.gitops_url, OVERLAY, self.name), **changes}
         return {key: value for key, value in whole.items() if value is not None}
 
     def only(self, done: Done) -> dict[str, Any]:
@@ -130,20 +130,25 @@ class Scene:
         return application
 
 
-@pytest.fixture(params=["sandbox", "cluster"])
-def stack(request: pytest.FixtureRequest, cluster_variables: Mapping[str, str]) -> Iterator[Stack]:
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Both worlds in turn; the sandbox not for tests marked `real`."""
+    if "stack" in metafunc.fixturenames:
+        alone = metafunc.definition.get_closest_marker("real")
+        metafunc.parametrize("stack", ["cluster"] if alone else ["sandbox", "cluster"], indirect=True)
+
+
+@pytest.fixture
+def stack(request: pytest.FixtureRequest, cluster_variables: Mapping[str, str]) -> Iterator[Stage]:
+    """The world that the test plays in."""
     marked = request.node.get_closest_marker
     if request.param == "sandbox":
-        if marked("real"):
-            pytest.skip("the sandbox does not offer this")
         with world.start(world.Settings(pod_seconds=0.4, sync_seconds=0.2)) as sandbox:
-            yield Sandbox(sandbox)
+            yield Embedded(sandbox)
         return
     if missing := [name for name in VARIABLES if name not in cluster_variables]:
         needs.missing(f'no cluster is named: {", ".join(missing)}; `eval "$(scripts/lab env)"` names the lab')
     cluster = Cluster(cluster_variables)
-    if marked("lab") and not cluster.lab:
+    if marked("lab") and not cluster.is_lab:
         needs.missing("this cluster is not the lab, which can be broken")
     with (Path(cluster_variables["E2E_GIT_ROOT"]) / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX if marked("alone") else fcntl.LOCK_SH)
@@ -155,19 +160,18 @@ def stack(request: pytest.FixtureRequest, cluster_variables: Mapping[str, str]) 
 
 
 @pytest.fixture
-def cluster(stack: Stack) -> Cluster:
+def cluster(stack: Stage) -> Cluster:
     """The real cluster, for tests that it alone can have."""
-    if not isinstance(stack, Cluster):
-        pytest.skip("the sandbox does not offer this")
+    assert isinstance(stack, Cluster), "mark the test as `real`"
     return stack
 
 
 @pytest.fixture
-def scene(stack: Stack, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Scene]:
+def scene(stack: Stage, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Scene]:
     """Nothing is deployed yet, and Argo CD has no application."""
     word = re.sub(r"[^a-z]+", "-", request.node.originalname.removeprefix("test_"))[:24].strip("-")
     name = f"{word}-{uuid.uuid4().hex[:6]}"
-    gitops_url, app_url = bare_repository(stack, f"{name}-gitops"), bare_repository(stack, name)
+    gitops_url, app_url = served(stack, f"{name}-gitops"), served(stack, name)
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(OURS)}
     scene = Scene(
         stack=stack,

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
+from lab.stage import Cluster
 from tests.e2e.conftest import Scene
-from tests.e2e.stacks import Cluster
 
 pytestmark = pytest.mark.real
 
@@ -97,7 +97,7 @@ spec:
 @pytest.mark.lab
 def test_a_token_without_rights(deployed: Scene, cluster: Cluster) -> None:
     deployed.change()
-    stranger = {"ARGOCD_AUTH_TOKEN": cluster.stranger}
+    stranger = {"ARGOCD_AUTH_TOKEN": cluster.lab.token("stranger")}
     done = deployed.run("deploy", environ=stranger)
     assert (done.code, done.json["error"]["class"]) == (5, "ArgoCDDenied"), done.stderr
     assert "permission denied" in done.stderr

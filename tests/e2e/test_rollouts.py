@@ -4,9 +4,9 @@ import time
 
 import pytest
 
+from lab.stage import Cluster
 from tests.e2e.conftest import DEPLOYMENT, Scene
 from tests.e2e.proxy import cutting_proxy
-from tests.e2e.stacks import Cluster
 
 
 def test_a_first_deployment(scene: Scene) -> None:
@@ -40,9 +40,9 @@ def test_healthy_before_the_sync_is_no_proof(deployed: Scene) -> None:
     deployed.stack.break_image(deployed.image(commit), "slow")
     done = deployed.run("deploy")
     assert (done.code, done.json["outcome"]) == (0, "deployed"), done.stderr
-    assert deployed.image(commit) in deployed.running()
+    ours = [pod for pod in deployed.pods() if deployed.image(commit) in pod["images"]]
+    assert [pod["health"]["status"] for pod in ours] == ["Healthy", "Healthy"], "at the moment of our exit"
     assert f"2 pods run {deployed.name}:{commit[:7]}" in deployed.only(done)["proof"]
-    assert "Progressing" in done.stderr, "the wait saw the rollout, and not the Healthy before it alone"
 
 
 def test_a_later_commit_that_swallows_ours_proves_it(deployed: Scene) -> None:
@@ -216,7 +216,8 @@ def test_several_applications_at_once_each_with_its_end(scene: Scene) -> None:
     assert (done.code, done.json["outcome"]) == (0, "deployed"), done.stderr
     assert [app["name"] for app in done.json["rollout"]["applications"]] == [scene.name, second]
     assert {app["outcome"] for app in done.json["rollout"]["applications"]} == {"deployed"}
-    done = scene.run("deploy", *both, "--app", f"{scene.name}-3", "--argocd-project", "default")
+    known = ("--revision", done.json["gitops"]["revision"], "--argocd-project", "default")
+    done = scene.run("wait", *both, "--app", f"{scene.name}-3", *known)
     assert (done.code, done.json["error"]["class"]) == (4, "ApplicationNotFound"), done.stderr
     assert [app["outcome"] for app in done.json["rollout"]["applications"]] == ["deployed", "deployed", "not_found"]
     scene.stack.remove_application(second)
