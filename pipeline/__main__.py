@@ -1,6 +1,7 @@
 """Entry point, and the one place where an error becomes a message and an exit code."""
 
 import contextlib
+import gc
 import io
 import os
 import signal
@@ -96,7 +97,9 @@ def entry() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and a shell's background jobs ask for
             signal.signal(number, _raise)
-    sys.exit(main(sys.argv[1:], os.environ))
+    code = main(sys.argv[1:], os.environ)
+    gc.freeze()  # else the interpreter looks through all that is left once more, for some 0.07 s
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -91,6 +91,7 @@ spec:
     assert ends[scene.name]["outcome"] == "deployed", "its own resource is there; the child's health is not its own"
     assert ends[child]["cause"]["reason"] == "ImagePullBackOff"
     assert f"{child}: ImagePullBackOff" in done.stderr
+    cluster.remove_application(scene.name)  # or it would bring its child back
     cluster.remove_application(child)
 
 
