@@ -298,6 +298,8 @@ class Controller:
     def _state_sync(self, app: Application) -> None:
         """Write `status.sync` and each resource's status: how git, as last read, compares with the cluster."""
         sync: Json = {"status": "Unknown", "comparedTo": pick(app.spec, "source", "sources", "destination")}
+        for key in ("sourceType", "sourceTypes"):  # as little known as the rest while git cannot be rendered
+            app.status.pop(key, None)
         if app.target is not None:
             sync["status"] = "Synced" if app.in_sync() else "OutOfSync"
             sync |= app.revisions(app.target.revisions)
