@@ -9,7 +9,8 @@ from pipeline.sandbox.git_http import git_http
 from pipeline.sandbox.server import Server
 
 if __name__ == "__main__":
-    server = Server(git_http(Path(sys.argv[1])), int(sys.argv[2]))
+    root, port, *host = sys.argv[1:]
+    server = Server(git_http(Path(root)), int(port), *host)
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
     ended.wait()

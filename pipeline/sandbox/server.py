@@ -26,19 +26,19 @@ class Server(ThreadedWSGIServer):
 
     daemon_threads = False  # so that closing waits for every thread
 
-    def __init__(self, app: WSGIApplication, port: int = 0) -> None:
-        """Bind `port` of the loopback interface (0: a free one). Raises UsageError when it is taken."""
+    def __init__(self, app: WSGIApplication, port: int = 0, host: str = HOST) -> None:
+        """Bind `port` (0: a free one) of the loopback interface, unless told another. Raises UsageError when taken."""
         listener = socket.socket()
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         with listener:
             try:
-                listener.bind((HOST, port))
+                listener.bind((host, port))
             except OSError as error:
                 raise UsageError(
-                    f"port {port} of {HOST}: {error.strerror}", remedy="Choose another port, or 0 for any free one."
+                    f"port {port} of {host}: {error.strerror}", remedy="Choose another port, or 0 for any free one."
                 ) from error
             listener.listen(128)
-            super().__init__(HOST, port, app, handler=_Handler, fd=listener.fileno())
+            super().__init__(host, port, app, handler=_Handler, fd=listener.fileno())
         self._connections: set[socket.socket] = set()
         self._thread = threading.Thread(target=self.serve_forever, args=(0.1,), name="sandbox-server")
         self._thread.start()

@@ -189,7 +189,10 @@ def scene(stack: Stage, tmp_path: Path, request: pytest.FixtureRequest) -> Itera
         },
     )
     (scene.app.path / "app.txt").write_text("hello\n")
-    (scene.app.path / "Dockerfile").write_text("FROM scratch\nCOPY app.txt /\n")
+    base = os.environ.get("E2E_BASE", "scratch")  # pods of a cluster that really runs them need one that runs
+    (scene.app.path / "Dockerfile").write_text(
+        f"FROM {base}\nCOPY app.txt /\nCMD ['sleep', '100000']\n".replace("'", '"')
+    )
     service = f"services: {{web: {{image: {name}, context: .}}}}"
     deploy = f"version: 1\nregistry: {stack.registry}\ngitops: {{url: {gitops_url!r}}}\n{service}\n"
     (scene.app.path / "deploy.yaml").write_text(deploy)

@@ -42,6 +42,7 @@ def many(scene: Scene) -> Scene:
     return scene
 
 
+@pytest.mark.lab
 def test_twenty_services_and_three_versions_of_one_at_once(many: Scene, capsys: pytest.CaptureFixture[str]) -> None:
     commits = [many.change() for _ in range(4)]
     wanted = dict.fromkeys(SERVICES[1:], commits[-1])

@@ -5,6 +5,7 @@ import time
 import pytest
 
 from lab.stage import Cluster
+from pipeline.edges.docker_engine import answers
 from tests.e2e.conftest import DEPLOYMENT, Scene
 from tests.e2e.proxy import cutting_proxy
 
@@ -12,8 +13,9 @@ from tests.e2e.proxy import cutting_proxy
 def test_a_first_deployment(scene: Scene) -> None:
     scene.stack.add_application(scene.name, scene.spec())
     commit = scene.app.git("rev-parse", "HEAD")
-    done = scene.run("deploy")
+    done = scene.run("deploy", "--engine", "docker" if answers() else "sources")
     assert (done.code, done.json["outcome"]) == (0, "deployed"), done.stderr
+    assert done.json["images"][0]["digest"].startswith("sha256:")
     assert scene.only(done)["proof"].startswith(f"2 pods run {scene.name}:{commit[:7]}")
     assert scene.running() == {scene.image(commit)}
 
