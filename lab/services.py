@@ -163,6 +163,7 @@ def argocd(lab: Lab) -> tuple[Service, ...]:
         "ARGOCD_TLS_DATA_PATH": str(home / "tls"),
         "ARGOCD_SSH_DATA_PATH": str(home / "ssh"),
         "ARGOCD_PLUGINSOCKFILEPATH": str(home / "plugins"),
+        "ARGOCD_ASK_PASS_SOCK": str(home / "ask-pass.sock"),  # else all labs of a machine share one
         "HOSTNAME": "argocd-application-controller-0",
     }
 
