@@ -22,7 +22,7 @@ from pipeline.sandbox.stage import Embedded, Stage, follows
 from pipeline.sandbox.story import Repository, served
 from tests import needs
 from tests.cli.conftest import OURS, Done
-from tests.e2e.stacks import look
+from tests.e2e.argocd_view import look
 
 OVERLAY = "overlays/production"
 
@@ -50,7 +50,7 @@ images:
 class Scene:
     """An application repository, a GitOps repository that deploys it, and Argo CD's application of it."""
 
-    stack: Stage
+    stage: Stage
     name: str
     """Of the application, its namespace, its image and both repositories."""
     app: Repository
@@ -90,7 +90,7 @@ class Scene:
 
     def image(self, commit: str) -> str:
         """The image of a commit."""
-        return f"{self.stack.registry}/{self.name}:{commit}"
+        return f"{self.stage.registry}/{self.name}:{commit}"
 
     def configure(self, message: str = "by hand", **files: str) -> str:
         """Write files of the GitOps repository (`base__deployment` is base/deployment.yaml), push; the commit."""
@@ -98,20 +98,20 @@ class Scene:
         for name, content in files.items():
             file = self.gitops.path / f"{name.replace('__', '/').replace('_', '-')}.yaml"
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(content.replace("NAME", self.name).replace("REGISTRY", self.stack.registry))
+            file.write_text(content.replace("NAME", self.name).replace("REGISTRY", self.stage.registry))
         return self.gitops.commit(message)
 
     def until(self, seen: Callable[[dict[str, Any]], bool], path: str = "", seconds: float = 60) -> dict[str, Any]:
         """Argo CD's view of the application once it is as asked."""
         end = time.monotonic() + seconds
-        while not seen(view := look(self.stack, self.name, path)):
+        while not seen(view := look(self.stage, self.name, path)):
             assert time.monotonic() < end, json.dumps(view)[-3000:]
             time.sleep(0.1)
         return view
 
     def pods(self) -> list[dict[str, Any]]:
         """The pods as the resource tree has them."""
-        nodes = look(self.stack, self.name, "/resource-tree").get("nodes") or ()
+        nodes = look(self.stage, self.name, "/resource-tree").get("nodes") or ()
         return [node for node in nodes if node["kind"] == "Pod"]
 
     def running(self) -> set[str]:
@@ -132,13 +132,13 @@ class Scene:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Both worlds in turn; the sandbox not for tests marked `real`."""
-    if "stack" in metafunc.fixturenames:
+    if "stage" in metafunc.fixturenames:
         alone = metafunc.definition.get_closest_marker("real")
-        metafunc.parametrize("stack", ["cluster"] if alone else ["sandbox", "cluster"], indirect=True)
+        metafunc.parametrize("stage", ["cluster"] if alone else ["sandbox", "cluster"], indirect=True)
 
 
 @pytest.fixture
-def stack(request: pytest.FixtureRequest, cluster_variables: Mapping[str, str]) -> Iterator[Stage]:
+def stage(request: pytest.FixtureRequest, cluster_variables: Mapping[str, str]) -> Iterator[Stage]:
     """The world that the test plays in."""
     marked = request.node.get_closest_marker
     if request.param == "sandbox":
@@ -160,21 +160,21 @@ def stack(request: pytest.FixtureRequest, cluster_variables: Mapping[str, str]) 
 
 
 @pytest.fixture
-def cluster(stack: Stage) -> Cluster:
+def cluster(stage: Stage) -> Cluster:
     """The real cluster, for tests that it alone can have."""
-    assert isinstance(stack, Cluster), "mark the test as `real`"
-    return stack
+    assert isinstance(stage, Cluster), "mark the test as `real`"
+    return stage
 
 
 @pytest.fixture
-def scene(stack: Stage, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Scene]:
+def scene(stage: Stage, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Scene]:
     """Nothing is deployed yet, and Argo CD has no application."""
     word = re.sub(r"[^a-z]+", "-", request.node.originalname.removeprefix("test_"))[:24].strip("-")
     name = f"{word}-{uuid.uuid4().hex[:6]}"
-    gitops_url, app_url = served(stack, f"{name}-gitops"), served(stack, name)
+    gitops_url, app_url = served(stage, f"{name}-gitops"), served(stage, name)
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(OURS)}
     scene = Scene(
-        stack=stack,
+        stage=stage,
         name=name,
         app=Repository(tmp_path / "app", app_url),
         gitops=Repository(tmp_path / "gitops", gitops_url),
@@ -182,8 +182,8 @@ def scene(stack: Stage, tmp_path: Path, request: pytest.FixtureRequest) -> Itera
         environ={
             **inherited,
             "HOME": str(tmp_path),
-            "ARGOCD_SERVER": stack.argocd,
-            "ARGOCD_AUTH_TOKEN": stack.token,
+            "ARGOCD_SERVER": stage.argocd,
+            "ARGOCD_AUTH_TOKEN": stage.token,
             "PIPELINE_ENGINE": os.environ.get("E2E_ENGINE", "sources"),
             "PIPELINE_TIMEOUT": "90",
         },
@@ -194,7 +194,7 @@ def scene(stack: Stage, tmp_path: Path, request: pytest.FixtureRequest) -> Itera
         f"FROM {base}\nCOPY app.txt /\nCMD ['sleep', '100000']\n".replace("'", '"')
     )
     service = f"services: {{web: {{image: {name}, context: .}}}}"
-    deploy = f"version: 1\nregistry: {stack.registry}\ngitops: {{url: {gitops_url!r}}}\n{service}\n"
+    deploy = f"version: 1\nregistry: {stage.registry}\ngitops: {{url: {gitops_url!r}}}\n{service}\n"
     (scene.app.path / "deploy.yaml").write_text(deploy)
     scene.app.commit("Begin")
     environments = "environments: {production: {argocd: {applications: [NAME]}}}\n"
@@ -209,13 +209,13 @@ def scene(stack: Stage, tmp_path: Path, request: pytest.FixtureRequest) -> Itera
     )
     yield scene
     with contextlib.suppress(AssertionError):
-        stack.remove_application(name)
+        stage.remove_application(name)
 
 
 @pytest.fixture
 def deployed(scene: Scene) -> Scene:
     """The first commit is deployed and healthy."""
-    scene.stack.add_application(scene.name, scene.spec())
+    scene.stage.add_application(scene.name, scene.spec())
     done = scene.run("deploy")
     assert done.code == 0, done.stderr
     return scene

@@ -26,7 +26,7 @@ spec:
 def test_a_presync_hook_that_fails(deployed: Scene) -> None:
     deployed.configure(base__hook=HOOK, base__kustomization="resources: [deployment.yaml, hook.yaml]\n")
     commit = deployed.change()
-    deployed.stack.break_image(deployed.image(commit), "crash", ["migrating", "relation lessons does not exist"])
+    deployed.stage.break_image(deployed.image(commit), "crash", ["migrating", "relation lessons does not exist"])
     done = deployed.run("deploy")
     assert (done.code, done.json["outcome"]) == (10, "failed"), done.stderr
     cause = deployed.only(done)["cause"]
@@ -54,7 +54,7 @@ def test_a_sync_window_that_denies(scene: Scene, cluster: Cluster) -> None:
     cluster.api.apply(
         [{"apiVersion": "argoproj.io/v1alpha1", "kind": "AppProject", "metadata": metadata, "spec": spec}]
     )
-    scene.stack.add_application(scene.name, scene.spec(project=scene.name))
+    scene.stage.add_application(scene.name, scene.spec(project=scene.name))
     done = scene.run("deploy")
     assert (done.code, done.json["outcome"]) == (10, "failed"), done.stderr
     assert scene.only(done)["cause"]["reason"] == "SyncWindow"
@@ -78,9 +78,9 @@ spec:
 """
     scene.configure(apps__child=application, apps__kustomization="resources: [child.yaml]\n")
     parent = {"repoURL": scene.gitops_url, "targetRevision": "main", "path": "apps"}
-    scene.stack.add_application(scene.name, scene.spec(source=parent))
+    scene.stage.add_application(scene.name, scene.spec(source=parent))
     commit = scene.app.git("rev-parse", "HEAD")
-    scene.stack.break_image(scene.image(commit), "pull")
+    scene.stage.break_image(scene.image(commit), "pull")
     both = ("--app", scene.name, "--app", child)
     # The child is there only once its parent is synced.
     parent_only = scene.run("deploy", "--app", scene.name)
@@ -113,7 +113,7 @@ def test_a_token_without_rights(deployed: Scene, cluster: Cluster) -> None:
 @pytest.mark.alone
 def test_the_api_server_of_argo_cd_dies_in_the_middle_of_a_wait(deployed: Scene, cluster: Cluster) -> None:
     commit = deployed.change()
-    deployed.stack.break_image(deployed.image(commit), "slow")
+    deployed.stage.break_image(deployed.image(commit), "slow")
     waiting = deployed.start("deploy")
     deployed.until(lambda _: deployed.image(commit) in deployed.running())
     cluster.kill("argocd-server")
@@ -147,7 +147,7 @@ def test_the_git_server_is_down_while_we_publish(deployed: Scene, cluster: Clust
     cluster.kill("git")
     done = deployed.run(*bump)
     assert (done.code, done.json["error"]["class"]) == (7, "Unreachable"), done.stderr
-    assert deployed.stack.git_url.removeprefix("http://") in done.json["error"]["message"]
+    assert deployed.stage.git_url.removeprefix("http://") in done.json["error"]["message"]
     later = threading.Timer(1.0, cluster.revive)
     later.start()
     done = deployed.run(*bump)

@@ -94,7 +94,7 @@ def test_a_webhook_that_nobody_answers_keeps_no_pod_waiting(scene: Scene, cluste
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": scene.name}}
     cluster.api.apply([namespace, service, {**kind, "metadata": {"name": scene.name}, "webhooks": [hook]}])
     try:
-        scene.stack.add_application(scene.name, scene.spec())
+        scene.stage.add_application(scene.name, scene.spec())
         began = time.monotonic()
         for _ in range(2):  # the second time the pods of the first are the webhook's endpoints
             assert scene.run("deploy").code == 0
@@ -155,9 +155,9 @@ def test_an_image_is_broken_and_mended_by_hand(deployed: Scene) -> None:
 def test_a_fault_is_for_one_exact_image(deployed: Scene) -> None:
     """Neither a tag that begins the same way nor the same tag of another repository trips it."""
     commit = deployed.change()
-    deployed.stack.break_image(f"{deployed.image(commit)}0", "pull")
-    deployed.stack.break_image(deployed.image(commit).replace(deployed.name, "another"), "pull")
-    deployed.stack.break_image(deployed.image(commit)[:-1], "pull")
+    deployed.stage.break_image(f"{deployed.image(commit)}0", "pull")
+    deployed.stage.break_image(deployed.image(commit).replace(deployed.name, "another"), "pull")
+    deployed.stage.break_image(deployed.image(commit)[:-1], "pull")
     assert deployed.run("deploy").code == 0
 
 

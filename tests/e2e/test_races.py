@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import pytest
 
+from tests.e2e.argocd_view import look
 from tests.e2e.conftest import Scene
-from tests.e2e.stacks import look
 
 SERVICES = tuple(f"service-{number:02}" for number in range(21))
 TROUBLED = SERVICES[0]
@@ -36,7 +36,7 @@ def many(scene: Scene) -> Scene:
         base__deployment="---\n".join(DEPLOYMENT.format(name=name) for name in SERVICES),
         overlays__production__kustomization=f"resources: [../../base]\nimages:\n{entries}",
     )
-    scene.stack.add_application(scene.name, scene.spec())
+    scene.stage.add_application(scene.name, scene.spec())
     done = scene.run("wait", "--revision", scene.gitops.git("rev-parse", "HEAD"))
     assert done.code == 0, done.stderr
     return scene
@@ -71,13 +71,13 @@ def test_twenty_services_and_three_versions_of_one_at_once(many: Scene, capsys: 
     done = many.run("wait", "--revision", revision, *images)
     assert (done.code, done.json["outcome"]) == (0, "deployed"), done.stderr
     assert many.running() >= {f"registry.example/{name}:{tag}" for name, tag in newest.items()}
-    assert look(many.stack, many.name)["status"]["health"]["status"] == "Healthy"
+    assert look(many.stage, many.name)["status"]["health"]["status"] == "Healthy"
 
     attempts = sorted(done.json["gitops"]["attempts"] for _, done in ended)
     times = sorted(json.loads(done.stdout)["seconds"]["total"] for _, done in ended)
     with capsys.disabled():
         print(
-            f"\n{many.stack.argocd}: {len(bumps)} bumps at once in {seconds:.1f} s, {len(landed)} landed; attempts "
+            f"\n{many.stage.argocd}: {len(bumps)} bumps at once in {seconds:.1f} s, {len(landed)} landed; attempts "
             f"{attempts[len(attempts) // 2]} median, {attempts[-1]} at most; seconds {times[len(times) // 2]:.1f} "
             f"median, {times[-1]:.1f} at most"
         )

@@ -11,7 +11,7 @@ from tests.e2e.proxy import cutting_proxy
 
 
 def test_a_first_deployment(scene: Scene) -> None:
-    scene.stack.add_application(scene.name, scene.spec())
+    scene.stage.add_application(scene.name, scene.spec())
     commit = scene.app.git("rev-parse", "HEAD")
     done = scene.run("deploy", "--engine", "docker" if answers() else "sources")
     assert (done.code, done.json["outcome"]) == (0, "deployed"), done.stderr
@@ -39,7 +39,7 @@ def test_what_runs_already_returns_at_once(deployed: Scene) -> None:
 @pytest.mark.lab
 def test_healthy_before_the_sync_is_no_proof(deployed: Scene) -> None:
     commit = deployed.change()
-    deployed.stack.break_image(deployed.image(commit), "slow")
+    deployed.stage.break_image(deployed.image(commit), "slow")
     done = deployed.run("deploy")
     assert (done.code, done.json["outcome"]) == (0, "deployed"), done.stderr
     ours = [pod for pod in deployed.pods() if deployed.image(commit) in pod["images"]]
@@ -63,7 +63,7 @@ def test_a_later_commit_that_swallows_ours_proves_it(deployed: Scene) -> None:
 @pytest.mark.lab
 def test_a_newer_image_supersedes_ours_while_we_wait(deployed: Scene) -> None:
     older = deployed.change()
-    deployed.stack.break_image(deployed.image(older), "never-ready")
+    deployed.stage.break_image(deployed.image(older), "never-ready")
     waiting = deployed.start("deploy")
     deployed.until(lambda _: deployed.image(older) in deployed.running())
     newer = deployed.change()
@@ -78,7 +78,7 @@ def test_a_newer_image_supersedes_ours_while_we_wait(deployed: Scene) -> None:
 @pytest.mark.lab
 def test_an_image_that_cannot_be_pulled(deployed: Scene) -> None:
     commit = deployed.change()
-    deployed.stack.break_image(deployed.image(commit), "pull")
+    deployed.stage.break_image(deployed.image(commit), "pull")
     done = deployed.run("deploy")
     assert (done.code, done.json["outcome"]) == (11, "failed"), done.stderr
     cause = deployed.only(done)["cause"]
@@ -91,7 +91,7 @@ def test_an_image_that_cannot_be_pulled(deployed: Scene) -> None:
 @pytest.mark.lab
 def test_a_crash_loop_is_told_with_its_last_log_lines(deployed: Scene) -> None:
     commit = deployed.change()
-    deployed.stack.break_image(deployed.image(commit), "crash", ["connecting", "KeyError: 'MONGODB_URI'"])
+    deployed.stage.break_image(deployed.image(commit), "crash", ["connecting", "KeyError: 'MONGODB_URI'"])
     done = deployed.run("deploy")
     assert (done.code, done.json["outcome"]) == (11, "failed"), done.stderr
     cause = deployed.only(done)["cause"]
@@ -105,11 +105,11 @@ def test_a_crash_loop_is_told_with_its_last_log_lines(deployed: Scene) -> None:
 @pytest.mark.lab
 def test_a_pod_that_an_earlier_rollout_left_broken_does_not_fail_ours(deployed: Scene) -> None:
     broken = deployed.change()
-    deployed.stack.break_image(deployed.image(broken), "pull")
+    deployed.stage.break_image(deployed.image(broken), "pull")
     assert deployed.run("deploy").code == 11
     good = deployed.change()
     # It stands beside ours for a while, since ours is slow: its pod is only taken away when ours is ready.
-    deployed.stack.break_image(deployed.image(good), "slow")
+    deployed.stage.break_image(deployed.image(good), "slow")
     done = deployed.run("deploy")
     assert (done.code, done.json["outcome"]) == (0, "deployed"), done.stderr
     assert f"2 pods run {deployed.name}:{good[:7]}" in deployed.only(done)["proof"]
@@ -118,11 +118,11 @@ def test_a_pod_that_an_earlier_rollout_left_broken_does_not_fail_ours(deployed: 
 @pytest.mark.lab
 def test_a_crash_that_recovers_within_its_grace(deployed: Scene) -> None:
     commit = deployed.change()
-    deployed.stack.break_image(deployed.image(commit), "crash")
+    deployed.stage.break_image(deployed.image(commit), "crash")
     waiting = deployed.start("deploy", "--grace", "60")
     deployed.until(lambda tree: "CrashLoopBackOff" in str(tree["nodes"]), "/resource-tree")
     time.sleep(6)  # longer than a crash loop is given by default
-    deployed.stack.mend_image(deployed.image(commit))
+    deployed.stage.mend_image(deployed.image(commit))
     done = deployed.ended(waiting)
     assert (done.code, done.json["outcome"]) == (0, "deployed"), done.stderr
     assert "CrashLoopBackOff" in done.stderr, "the wait has seen it, and did not give up"
@@ -133,7 +133,7 @@ def test_a_vault_agent_that_never_ends_its_init(deployed: Scene) -> None:
     agent = "      initContainers: [{name: vault-agent-init, image: 'hashicorp/vault:1.20.0'}]\n"
     deployed.configure(base__deployment=DEPLOYMENT + agent)
     commit = deployed.change()
-    deployed.stack.break_image(
+    deployed.stage.break_image(
         deployed.image(commit), "vault-init", ["[ERROR] error authenticating: permission denied"]
     )
     done = deployed.run("deploy")
@@ -171,11 +171,11 @@ def test_a_degraded_application_that_recovers_within_the_grace(deployed: Scene) 
     deadline = DEPLOYMENT.replace("  replicas: 2\n", "  replicas: 2\n  progressDeadlineSeconds: 2\n")
     deployed.configure(base__deployment=deadline)
     commit = deployed.change()
-    deployed.stack.break_image(deployed.image(commit), "never-ready")
+    deployed.stage.break_image(deployed.image(commit), "never-ready")
     waiting = deployed.start("deploy")
     deployed.until(lambda app: app["status"]["health"]["status"] == "Degraded")
     time.sleep(6)
-    deployed.stack.mend_image(deployed.image(commit))
+    deployed.stage.mend_image(deployed.image(commit))
     done = deployed.ended(waiting)
     assert (done.code, done.json["outcome"]) == (0, "deployed"), done.stderr
     assert "Degraded" in done.stderr
@@ -183,7 +183,7 @@ def test_a_degraded_application_that_recovers_within_the_grace(deployed: Scene) 
 
 def test_without_automated_sync_the_wait_asks_for_a_person_or_syncs_itself(scene: Scene) -> None:
     policy = {"syncOptions": ["CreateNamespace=true"]}
-    scene.stack.add_application(scene.name, scene.spec(syncPolicy=policy))
+    scene.stage.add_application(scene.name, scene.spec(syncPolicy=policy))
     done = scene.run("deploy")
     assert (done.code, done.json["outcome"]) == (13, "suspended"), done.stderr
     assert scene.only(done)["cause"]["reason"] == "ManualSync"
@@ -198,21 +198,21 @@ def test_an_application_of_two_sources(scene: Scene) -> None:
     other = {"repoURL": scene.gitops_url, "targetRevision": "main", "path": "settings"}
     config = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\n"
     scene.configure(settings__kustomization="resources: [config.yaml]\n", settings__config=config)
-    scene.stack.add_application(scene.name, scene.spec(source=None, sources=[scene.spec()["source"], other]))
+    scene.stage.add_application(scene.name, scene.spec(source=None, sources=[scene.spec()["source"], other]))
     done = scene.run("deploy")
     assert (done.code, done.json["outcome"]) == (0, "deployed"), done.stderr
     assert scene.only(done)["revision"] == done.json["gitops"]["revision"]
     assert scene.only(done)["proof"].startswith("2 pods run")
     broken = scene.change()
-    scene.stack.break_image(scene.image(broken), "pull")
+    scene.stage.break_image(scene.image(broken), "pull")
     assert scene.run("deploy").code == 11
 
 
 def test_several_applications_at_once_each_with_its_end(scene: Scene) -> None:
     second = f"{scene.name}-2"
     elsewhere = {"server": "https://kubernetes.default.svc", "namespace": second}
-    scene.stack.add_application(scene.name, scene.spec())
-    scene.stack.add_application(second, scene.spec(destination=elsewhere))
+    scene.stage.add_application(scene.name, scene.spec())
+    scene.stage.add_application(second, scene.spec(destination=elsewhere))
     both = ("--app", scene.name, "--app", second)
     done = scene.run("deploy", *both)
     assert (done.code, done.json["outcome"]) == (0, "deployed"), done.stderr
@@ -222,7 +222,7 @@ def test_several_applications_at_once_each_with_its_end(scene: Scene) -> None:
     done = scene.run("wait", *both, "--app", f"{scene.name}-3", *known)
     assert (done.code, done.json["error"]["class"]) == (4, "ApplicationNotFound"), done.stderr
     assert [app["outcome"] for app in done.json["rollout"]["applications"]] == ["deployed", "deployed", "not_found"]
-    scene.stack.remove_application(second)
+    scene.stage.remove_application(second)
 
 
 def test_zero_replicas_and_a_cron_job_are_proved_without_pods(deployed: Scene) -> None:
@@ -251,7 +251,7 @@ def test_a_change_of_configuration_without_an_image(deployed: Scene) -> None:
 @pytest.mark.lab
 def test_a_branch_that_is_rewritten_under_the_wait(deployed: Scene) -> None:
     commit = deployed.change()
-    deployed.stack.break_image(deployed.image(commit), "never-ready")
+    deployed.stage.break_image(deployed.image(commit), "never-ready")
     waiting = deployed.start("deploy")
     deployed.until(lambda _: deployed.image(commit) in deployed.running())
     (deployed.gitops.path / "README.md").write_text("another history\n")
@@ -275,7 +275,7 @@ def test_an_unknown_application(scene: Scene) -> None:
 @pytest.mark.lab
 def test_a_stopped_controller_is_named_when_the_time_runs_out(deployed: Scene) -> None:
     deployed.change()
-    with deployed.stack.pause_controller():
+    with deployed.stage.pause_controller():
         done = deployed.run("deploy", "--timeout", "4")
     assert (done.code, done.json["outcome"]) == (12, "timed_out"), done.stderr
     assert "its application controller may be stopped or busy" in deployed.only(done)["cause"]["message"]
@@ -284,8 +284,8 @@ def test_a_stopped_controller_is_named_when_the_time_runs_out(deployed: Scene) -
 @pytest.mark.lab
 def test_streams_that_a_proxy_cuts_every_other_second(deployed: Scene) -> None:
     commit = deployed.change()
-    deployed.stack.break_image(deployed.image(commit), "slow")
-    with cutting_proxy(deployed.stack.argocd, seconds=2.0) as address:
+    deployed.stage.break_image(deployed.image(commit), "slow")
+    with cutting_proxy(deployed.stage.argocd, seconds=2.0) as address:
         done = deployed.run("deploy", environ={"ARGOCD_SERVER": address})
     assert (done.code, done.json["outcome"]) == (0, "deployed"), done.stderr
     assert f"2 pods run {deployed.name}:{commit[:7]}" in deployed.only(done)["proof"]
@@ -300,7 +300,7 @@ def test_a_rollback_brings_the_former_version_back(deployed: Scene) -> None:
     assert (done.code, done.json["outcome"], done.json["kind"]) == (0, "deployed", "rollback"), done.stderr
     assert deployed.image(first) in deployed.running()
     bad = deployed.change()
-    deployed.stack.break_image(deployed.image(bad), "crash")
+    deployed.stage.break_image(deployed.image(bad), "crash")
     done = deployed.run("deploy", "--on-failure", "rollback")
     assert (done.code, done.json["outcome"], done.json["rollback"]["outcome"]) == (11, "failed", "deployed"), (
         done.stderr
@@ -316,5 +316,5 @@ def test_a_rollback_behind_a_sync_that_argo_cd_goes_on_trying(deployed: Scene) -
     deployed.configure(base__deployment=DEPLOYMENT)
     done = deployed.run("rollback", "--image", deployed.name)
     assert (done.code, done.json["outcome"]) == (0, "deployed"), done.stderr
-    if isinstance(deployed.stack, Cluster):  # the sandbox's own retries are over within seconds
+    if isinstance(deployed.stage, Cluster):  # the sandbox's own retries are over within seconds
         assert "ended the sync of" in done.stderr

@@ -17,8 +17,8 @@ import pytest
 import urllib3
 
 from lab.stage import Cluster
+from tests.e2e.argocd_view import look
 from tests.e2e.conftest import DEPLOYMENT, Scene
-from tests.e2e.stacks import look
 
 RECORDED = Path(__file__).parents[1] / "fixtures" / "argocd"
 Json = dict[str, Any]
@@ -33,12 +33,12 @@ def deployed_well(scene: Scene) -> None:
 
 
 def cannot_pull(scene: Scene) -> None:
-    scene.stack.break_image(scene.image(scene.change()), "pull")
+    scene.stage.break_image(scene.image(scene.change()), "pull")
     assert scene.run("deploy").code == 11
 
 
 def crashes(scene: Scene) -> None:
-    scene.stack.break_image(scene.image(scene.change()), "crash")
+    scene.stage.break_image(scene.image(scene.change()), "crash")
     assert scene.run("deploy").code == 11
 
 
@@ -58,7 +58,7 @@ def is_degraded(scene: Scene) -> None:
     scene.configure(
         base__deployment=DEPLOYMENT.replace("  replicas: 2\n", "  replicas: 2\n  progressDeadlineSeconds: 2\n")
     )
-    scene.stack.break_image(scene.image(scene.change()), "never-ready")
+    scene.stage.break_image(scene.image(scene.change()), "never-ready")
     waiting = scene.start("deploy")
     scene.until(lambda app: app["status"]["health"]["status"] == "Degraded")
     waiting.terminate()
@@ -117,15 +117,15 @@ def test_the_sandbox_shows_what_argo_cd_showed(deployed: Scene, name: str) -> No
     file = RECORDED / f"{name}.json"
     shape = {
         "tag": tag,
-        "application": look(deployed.stack, deployed.name),
-        "tree": look(deployed.stack, deployed.name, "/resource-tree"),
+        "application": look(deployed.stage, deployed.name),
+        "tree": look(deployed.stage, deployed.name, "/resource-tree"),
     }
-    if isinstance(deployed.stack, Cluster) and os.environ.get("E2E_RECORD"):
+    if isinstance(deployed.stage, Cluster) and os.environ.get("E2E_RECORD"):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(shape, indent=1, sort_keys=True) + "\n")
     real = json.loads(file.read_text())
     assert gist(shape) == gist(real)
-    if not isinstance(deployed.stack, Cluster):
+    if not isinstance(deployed.stage, Cluster):
         for part in ("application", "tree"):
             invented = set(paths(shape[part])) - set(paths(real[part]))
             assert not invented, f"the real {part} has no {sorted(invented)}"
@@ -140,13 +140,13 @@ def brief(event: Json, old: str) -> list[str]:
 
 
 def test_the_states_of_a_deployment_come_in_argo_cds_order(deployed: Scene) -> None:
-    old = look(deployed.stack, deployed.name)["status"]["sync"]["revision"]
+    old = look(deployed.stage, deployed.name)["status"]["sync"]["revision"]
     seen: list[list[str]] = []
     began = threading.Event()
 
     def watch() -> None:
-        url = f"{deployed.stack.argocd}/api/v1/stream/applications?name={deployed.name}"
-        headers = {"Authorization": f"Bearer {deployed.stack.token}"}
+        url = f"{deployed.stage.argocd}/api/v1/stream/applications?name={deployed.name}"
+        headers = {"Authorization": f"Bearer {deployed.stage.token}"}
         with urllib3.PoolManager(retries=False) as pool:
             response = pool.request("GET", url, headers=headers, preload_content=False, timeout=60.0)
             rest = b""
@@ -166,10 +166,10 @@ def test_the_states_of_a_deployment_come_in_argo_cds_order(deployed: Scene) -> N
     watcher.join(30)
     order = [state for state, _ in itertools.groupby(seen)]
     file = RECORDED / "order.json"
-    if isinstance(deployed.stack, Cluster) and os.environ.get("E2E_RECORD"):
+    if isinstance(deployed.stage, Cluster) and os.environ.get("E2E_RECORD"):
         file.write_text(json.dumps(order, indent=1) + "\n")
     recorded = json.loads(file.read_text())
-    if isinstance(deployed.stack, Cluster):  # which may pass through a state so fast that no event tells of it
+    if isinstance(deployed.stage, Cluster):  # which may pass through a state so fast that no event tells of it
         assert (order[0], order[-1]) == (recorded[0], recorded[-1])
     else:
         assert order == recorded
@@ -190,10 +190,10 @@ QUESTIONS = [
 def test_questions_get_argo_cds_status(
     deployed: Scene, method: str, path: str, body: object, kind: str, expected: tuple[int, int | None]
 ) -> None:
-    headers = {"Authorization": f"Bearer {deployed.stack.token}"}
+    headers = {"Authorization": f"Bearer {deployed.stage.token}"}
     headers["Content-Type"] = "application/json" if kind == "json" else "text/plain"
     data = json.dumps(body).encode() if body is not None else None
-    url = f"{deployed.stack.argocd}{path.replace('NAME', deployed.name)}"
+    url = f"{deployed.stage.argocd}{path.replace('NAME', deployed.name)}"
     time.sleep(0.5)  # the deployment's last sync has ended
     with urllib3.PoolManager(retries=False) as pool:
         answer = pool.request(method, url, body=data, headers=headers)
@@ -203,6 +203,6 @@ def test_questions_get_argo_cds_status(
 
 def test_a_wrong_token_gets_argo_cds_status(deployed: Scene) -> None:
     with urllib3.PoolManager(retries=False) as pool:
-        url = f"{deployed.stack.argocd}/api/v1/applications/{deployed.name}"
+        url = f"{deployed.stage.argocd}/api/v1/applications/{deployed.name}"
         answer = pool.request("GET", url, headers={"Authorization": "Bearer nonsense"})
     assert (answer.status, answer.json()["code"]) == (401, 16)

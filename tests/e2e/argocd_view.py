@@ -1,4 +1,4 @@
-"""What end-to-end tests ask of a stage beside what every story does."""
+"""What Argo CD shows of an application, asked as anybody may."""
 
 from typing import Any
 
