@@ -13,5 +13,6 @@ if __name__ == "__main__":
     server = Server(git_http(Path(root)), int(port), *host)
     ended = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ended.set())
-    ended.wait()
+    while not ended.wait(1.0):  # a signal in the moment before a wait is heard after it
+        pass
     server.close()

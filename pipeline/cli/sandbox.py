@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 def up(run: Run) -> None:
     """Serve a registry, git, an Argo CD API and a Slack API on this machine until interrupted."""
+    from pipeline.edges.git import parse_address
     from pipeline.sandbox import story, world
     from pipeline.sandbox.cluster import FAULT_KINDS, Fault
 
@@ -30,6 +31,9 @@ def up(run: Run) -> None:
     git_root = run.text("git-root")
     if git_root and not Path(git_root).is_dir():
         raise UsageError(f"--git-root {git_root}: no such folder")
+    url = run.text("gitops")
+    if url and (folder := parse_address(url, None).path) and not folder.is_dir():
+        raise UsageError(f"--gitops {url}: no such folder")
     port = run.number("port") or 0.0
     if not (port.is_integer() and port < 2**16):
         raise UsageError(f"--port {port:g} is no port", remedy="Choose one from 1 to 65535, or 0 for any free one.")
@@ -41,7 +45,7 @@ def up(run: Run) -> None:
         faults=faults,
     )
     with tempfile.TemporaryDirectory(prefix="openeg-sandbox-") as scratch, world.start(settings) as sandbox:
-        names, url = run.texts("app", ("openeg-system",)), run.text("gitops")
+        names = run.texts("app", ("openeg-system",))
         if url is None:
             url = story.served(sandbox, "openeg-gitops")
             gitops = story.Repository(Path(scratch, "openeg-gitops"), url)
@@ -53,7 +57,8 @@ def up(run: Run) -> None:
         run.report.update(urls={"sandbox": sandbox.url, "argocd": sandbox.argocd_url, "gitops": url})
         run.report.announce(_introduction(sandbox, url, names))
         with contextlib.suppress(Signalled):  # Ctrl-C is how it is meant to end
-            threading.Event().wait()
+            while not threading.Event().wait(1.0):  # a signal in the moment before a wait is heard after it
+                pass
 
 
 def _introduction(sandbox: "World", gitops_url: str, applications: tuple[str, ...]) -> str:

@@ -4,6 +4,7 @@
 /sandbox/ shows and steers the sandbox itself.
 """
 
+import contextlib
 import json
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -67,22 +68,29 @@ class World:
 
     def __init__(self, settings: Settings) -> None:
         """Start it. Raises UsageError when the port is taken."""
+        with contextlib.ExitStack() as undo:  # an interrupt in the middle must leave no thread behind
+            self._start(settings, undo)
+            self._undo = undo.pop_all()
+
+    def _start(self, settings: Settings, undo: contextlib.ExitStack) -> None:
         self._app: WSGIApplication = _not_found  # until all is there
+        temporary = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="openeg-sandbox-")))
+        self._temporary = temporary
+        self._timeline = Timeline()
+        undo.callback(self._timeline.close)
         self._server = Server(self._serve, settings.port)
+        undo.callback(self._server.close)
         self.registry_host = f"{HOST}:{self._server.port}"
         self.url = f"http://{self.registry_host}"
         self.argocd_url = self.url + settings.argocd_path
         self.git_url = f"{self.url}/git"
         self.slack_url = f"{self.url}/slack/"
         """A page with the messages; the API is at `api/` below it."""
-        self._temporary = tempfile.TemporaryDirectory(prefix="openeg-sandbox-")
-        temporary = Path(self._temporary.name)
         self.git_root = settings.git_root or temporary / "git"
         self.git_root.mkdir(parents=True, exist_ok=True)
         self.token = settings.token
         self.slack = Slack(SLACK_TOKEN)
         self._registry = Registry(settings.folder or temporary / "registry")
-        self._timeline = Timeline()
         self._cluster = Cluster(
             self._timeline,
             pod_seconds=settings.pod_seconds,
@@ -98,6 +106,7 @@ class World:
             sync_seconds=settings.sync_seconds,
             poll_seconds=settings.poll_seconds,
         )
+        undo.callback(self._controller.close)
         self._app = self._routes(settings)
 
     def _serve(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -127,10 +136,7 @@ class World:
 
     def close(self) -> None:
         """End every stream and thread, and remove what is temporary."""
-        self._controller.close()
-        self._server.close()
-        self._timeline.close()
-        self._temporary.cleanup()
+        self._undo.close()
 
     def add_application(
         self,

@@ -50,6 +50,16 @@ def test_its_addresses_come_as_json_too(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
+@pytest.mark.parametrize("seconds", [0.2, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6])
+def test_a_signal_while_it_starts_ends_it(tmp_path: Path, seconds: float) -> None:
+    command = (sys.executable, "-m", "pipeline", "sandbox", "up")
+    with subprocess.Popen(command, stdout=-1, stderr=-1, cwd=tmp_path) as process:
+        time.sleep(seconds)
+        process.terminate()
+        process.communicate(timeout=20)
+    assert process.returncode in {0, 143, -signal.SIGTERM}
+
+
 def run(environ: dict[str, str], cwd: Path, *arguments: str) -> Done:
     done = subprocess.run(
         (sys.executable, "-m", "pipeline", *arguments), cwd=cwd, env=environ, capture_output=True, text=True

@@ -22,9 +22,9 @@ from tests.e2e.conftest import Scene
 pytestmark = [pytest.mark.real, pytest.mark.lab]
 
 
-def command(*words: str, name: str = "") -> subprocess.CompletedProcess[str]:
-    """Run `scripts/lab` as a person would, in its own Python."""
-    environ = os.environ | ({"OPENEG_LAB": name} if name else {})
+def command(*words: str, name: str) -> subprocess.CompletedProcess[str]:
+    """Run `scripts/lab` as a person would, in its own Python, on the lab of that name."""
+    environ = os.environ | {"OPENEG_LAB": name}
     return subprocess.run(
         (sys.executable, "-m", "lab", *words), cwd=services.ROOT, env=environ, capture_output=True, text=True
     )
@@ -138,17 +138,17 @@ def test_application_sets_and_notifications_work(scene: Scene, cluster: Cluster)
         cluster.api.delete(kind["apiVersion"], kind["kind"], scene.name, "argocd")
 
 
-def test_an_image_is_broken_and_mended_by_hand(deployed: Scene) -> None:
+def test_an_image_is_broken_and_mended_by_hand(deployed: Scene, cluster: Cluster) -> None:
     commit = deployed.change()
     image = deployed.image(commit)
-    assert command("break", image, "oom").returncode == 0
+    assert command("break", image, "oom", name=cluster.lab.name).returncode == 0
     done = deployed.run("deploy")
     assert done.code == 11
     assert "OOMKilled" in deployed.only(done)["cause"]["message"]
-    assert command("mend", image).returncode == 0
+    assert command("mend", image, name=cluster.lab.name).returncode == 0
     done = deployed.run("deploy")
     assert (done.code, done.json["outcome"]) == (0, "unchanged"), done.stderr
-    wrong = command("break", image, "nonsense")
+    wrong = command("break", image, "nonsense", name=cluster.lab.name)
     assert (wrong.returncode, "vault-init" in wrong.stderr) == (2, True)
 
 
@@ -167,23 +167,23 @@ def test_what_was_killed_is_told_and_repaired(deployed: Scene, cluster: Cluster)
     some = ("etcd", "kwok", "argocd-application-controller")
     for name in some:
         cluster.kill(name)
-    told = command("status")
+    told = command("status", name=cluster.lab.name)
     assert told.returncode == 1
     assert told.stdout.count("does not run") == len(some)
     before = {service.name: processes.pid(lab, service.name) for service in services.everything(lab)}
-    assert command("up").returncode == 0
-    assert command("status").returncode == 0
+    assert command("up", name=cluster.lab.name).returncode == 0
+    assert command("status", name=cluster.lab.name).returncode == 0
     after = {service.name: processes.pid(lab, service.name) for service in services.everything(lab)}
     assert {name: number for name, number in after.items() if before[name]} == {
         name: number for name, number in before.items() if number
     }, "what ran goes on"
     for service in services.everything(lab):
         cluster.kill(service.name)
-    assert command("up").returncode == 0
+    assert command("up", name=cluster.lab.name).returncode == 0
     deployed.change()
     assert deployed.run("deploy").code == 0
-    assert "GenerateManifest" in command("logs", "argocd-repo-server").stdout
-    assert command("logs", "nonsense").returncode == 4
+    assert "GenerateManifest" in command("logs", "argocd-repo-server", name=cluster.lab.name).stdout
+    assert command("logs", "nonsense", name=cluster.lab.name).returncode == 4
 
 
 def test_two_labs_run_side_by_side(cluster: Cluster) -> None:
@@ -216,9 +216,8 @@ def test_two_labs_run_side_by_side(cluster: Cluster) -> None:
             state.remove(left)
 
 
-@pytest.mark.usefixtures("cluster")
-def test_what_is_built_is_not_built_again() -> None:
-    done = command("build")
+def test_what_is_built_is_not_built_again(cluster: Cluster) -> None:
+    done = command("build", name=cluster.lab.name)
     assert (done.returncode, done.stderr) == (0, "")
 
 

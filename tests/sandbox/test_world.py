@@ -46,7 +46,7 @@ def test_closing_ends_streams_and_leaves_no_thread_and_no_file(gitops: Gitops) -
     )
     hanging.start()
     idle = socket.create_connection(("127.0.0.1", int(world.registry_host.partition(":")[2])))
-    temporary = Path(world._temporary.name)
+    temporary = world._temporary
     world.close()
     for stream in streams:
         suppressed(partial(list, stream))
