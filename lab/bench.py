@@ -29,6 +29,8 @@ from pipeline.sandbox.story import Repository, served
 DEPLOYMENTS = 10
 POLLED = 2
 CUT_OFF_SECONDS = 60.0
+_LONGEST_POLL_SECONDS = 600.0
+"""Argo CD looks every two to three minutes, and its repo-server remembers a branch for three more."""
 
 _MANIFEST = """\
 apiVersion: apps/v1
@@ -143,7 +145,7 @@ class _Proof(threading.Thread):
     def _events(self, pool: urllib3.PoolManager) -> Iterator[Mapping[str, Any]]:
         url = f"{self._cluster.argocd}/api/v1/stream/applications?name={self._name}"
         headers = {"Authorization": f"Bearer {self._cluster.token}"}
-        response = pool.request("GET", url, headers=headers, preload_content=False, timeout=400.0)
+        response = pool.request("GET", url, headers=headers, preload_content=False, timeout=_LONGEST_POLL_SECONDS)
         rest = b""
         while data := response.read1(1 << 16):
             *lines, rest = (rest + data).split(b"\n")
@@ -202,9 +204,9 @@ def _polled(scene: _Scene) -> Iterator[tuple[str, str, str]]:
         tag = f"{number + 100:040x}"
         revision, pushed = scene.push(tag)
         proof = scene.proof(revision, tag)
-        proof.join(400)
+        proof.join(_LONGEST_POLL_SECONDS)
         if proof.at is None:
-            raise UsageError("Argo CD did not look at git within 400 s")
+            raise UsageError(f"Argo CD did not look at git within {_LONGEST_POLL_SECONDS:.0f} s")
         polled.append(proof.at - pushed)
         tag = f"{number + 200:040x}"
         revision, pushed = scene.push(tag)
