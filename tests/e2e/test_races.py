@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pytest
 
@@ -43,7 +43,9 @@ def many(scene: Scene) -> Scene:
 
 
 @pytest.mark.lab
-def test_twenty_services_and_three_versions_of_one_at_once(many: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+def test_twenty_services_and_three_versions_of_one_at_once(
+    many: Scene, record_property: Callable[[str, object], None]
+) -> None:
     commits = [many.change() for _ in range(4)]
     wanted = dict.fromkeys(SERVICES[1:], commits[-1])
     bumps: list[tuple[str, str]] = [*wanted.items(), *((TROUBLED, commit) for commit in commits[:3])]
@@ -75,9 +77,9 @@ def test_twenty_services_and_three_versions_of_one_at_once(many: Scene, capsys: 
 
     attempts = sorted(done.json["gitops"]["attempts"] for _, done in ended)
     times = sorted(json.loads(done.stdout)["seconds"]["total"] for _, done in ended)
-    with capsys.disabled():
-        print(
-            f"\n{many.stage.argocd}: {len(bumps)} bumps at once in {seconds:.1f} s, {len(landed)} landed; attempts "
-            f"{attempts[len(attempts) // 2]} median, {attempts[-1]} at most; seconds {times[len(times) // 2]:.1f} "
-            f"median, {times[-1]:.1f} at most"
-        )
+    record_property(
+        "figure",
+        f"{many.stage.argocd}: {len(bumps)} bumps at once in {seconds:.1f} s, {len(landed)} landed; attempts "
+        f"{attempts[len(attempts) // 2]} median, {attempts[-1]} at most; seconds {times[len(times) // 2]:.1f} "
+        f"median, {times[-1]:.1f} at most",
+    )
