@@ -69,8 +69,8 @@ class WorkTree:
         self._token = token
         self._pushes, self._commits = push, commit
         environment = {"GIT_DIR": str(folder), "GIT_WORK_TREE": top}
-        if aside:
-            self._aside = tempfile.TemporaryDirectory(prefix="openeg-deploy-")
+        self._aside = tempfile.TemporaryDirectory(prefix="openeg-deploy-") if aside else None
+        if self._aside:
             own = git.line("rev-parse", "--path-format=absolute", "--git-path", "objects")
             environment |= {"GIT_OBJECT_DIRECTORY": self._aside.name, "GIT_ALTERNATE_OBJECT_DIRECTORIES": own}
             environment |= {"GIT_OPTIONAL_LOCKS": "0"}  # not even what `git status` has learned is written down
@@ -147,6 +147,8 @@ class WorkTree:
     def close(self) -> None:
         """End what runs, and remove what was fetched."""
         self._git.close()
+        if self._aside:
+            self._aside.cleanup()
         if "_source" in self.__dict__:
             self._source.close()
 
