@@ -77,7 +77,9 @@ class Environment(_Model):
     mode: Mode = Field(default="commit", description="Publish as a commit or through a pull request.")
     order: Order = Field(default="ancestry", description="Which commit may follow which.")
     after: tuple[str, ...] = Field(default=(), strict=False, description="Environments that must be healthy first.")
-    timeout: float | None = Field(default=None, strict=False, gt=0, description="Seconds to wait for health.")
+    timeout: float | None = Field(
+        default=None, strict=False, gt=0, allow_inf_nan=False, description="Seconds to wait for health."
+    )
 
 
 class SlackTarget(_Model):
@@ -120,6 +122,8 @@ def load(model: type[Model], data: bytes, file: str) -> Model:
         raise ConfigInvalid(f"{file}:{_line_of(error)}: not YAML: {error.problem}") from error
     except YAMLError as error:
         raise ConfigInvalid(f"{file}: not YAML: {error}") from error
+    except ValueError as error:  # such as a date that there is none of
+        raise ConfigInvalid(f"{file}: a value cannot be read: {error}; quote it") from error
     except RecursionError:
         raise ConfigInvalid(f"{file}: it is nested too deeply") from None
     try:

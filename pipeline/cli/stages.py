@@ -353,7 +353,8 @@ def _front(run: Run) -> "Front":
     for line in run.texts("argocd-header"):
         name, colon, value = line.partition(":")
         if not colon or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name.strip()):
-            raise UsageError(f"--argocd-header for {name!r} is not 'NAME: VALUE'")
+            shown = name.split()[0] if name.split() else ""  # the rest may be a secret
+            raise UsageError(f"--argocd-header {shown!r}… is not 'NAME: VALUE'")
         named = re.findall(r"\$\{?([A-Za-z_]\w*)", value)
         if unset := [variable for variable in named if variable not in run.environ]:
             raise UsageError(f"--argocd-header {name.strip()}: the variable {unset[0]} is not set")

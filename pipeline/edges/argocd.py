@@ -42,10 +42,11 @@ def connect(
         parts = urlsplit(url)
         _ = parts.port
     except ValueError as error:
-        raise UsageError(f"{server!r} is not the address of an Argo CD: {error}", remedy="Write HOST:PORT.") from None
+        shown = server.rpartition("@")[2]
+        raise UsageError(f"{shown!r} is not the address of an Argo CD: {error}", remedy="Write HOST:PORT.") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None:
         raise UsageError(
-            f"{parts.hostname or server!r} is not the address of an Argo CD",
+            f"{parts.hostname or server.rpartition('@')[2]!r} is not the address of an Argo CD",
             remedy="Write HOST:PORT or an http(s) URL, without user and password: ARGOCD_AUTH_TOKEN says who you are.",
         )
     if not re.fullmatch(r"[\x21-\x7e]+", token.reveal().strip()):
@@ -293,7 +294,7 @@ def _json(data: bytes) -> dict[str, Any] | None:
     """A JSON object; None for anything else, such as a front's login page."""
     try:
         value = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 

@@ -279,7 +279,15 @@ _MEANINGS: tuple[tuple[type[PipelineError], tuple[str, ...]], ...] = (
     (
         Unreachable,
         (
-            *("could not resolve host", "failed to connect", "couldn't connect", "could not connect", "timed out"),
+            *(
+                "could not resolve host",
+                "could not resolve proxy",
+                "unsupported proxy syntax",
+                "failed to connect",
+                "couldn't connect",
+                "could not connect",
+                "timed out",
+            ),
             *("connection refused", "connection reset", "connection closed", "too slow", "empty reply"),
             *("returned error: 5", "early eof", "hung up", "rpc failed", "unexpected disconnect", "transfer closed"),
             *("could not read from remote repository", "broken pipe", "ssl", "tls", "remote failure"),

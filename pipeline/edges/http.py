@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
@@ -53,15 +53,25 @@ def pool(base_url: str, front: Front | None = None, *, connections: int = 16) ->
     proxy = front.proxy or _environment_proxy(base_url)
     if proxy is None:
         return urllib3.PoolManager(**common)
-    parts = urlsplit(proxy)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    try:
+        return _through(proxy, common)
+    except (ValueError, urllib3.exceptions.LocationParseError):  # whose words would repeat a password
         raise UsageError(
             f"the proxy for {urlsplit(base_url).hostname} is not a URL",
-            remedy="Write http://HOST:PORT of an HTTP proxy.",
-        )
-    auth = f"{parts.username}:{parts.password or ''}" if parts.username else None
+            remedy="Write http://HOST:PORT of an HTTP proxy; in user and password write '/' as %2F and '@' as %40.",
+        ) from None
+
+
+def _through(proxy: str, common: Mapping[str, Any]) -> urllib3.ProxyManager:
+    """Raises ValueError for what is no address of a proxy."""
+    parts = urlsplit(proxy)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError(parts.scheme)
+    auth = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else None
     return urllib3.ProxyManager(
-        proxy, proxy_headers=urllib3.make_headers(proxy_basic_auth=auth) if auth else None, **common
+        f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}",
+        proxy_headers=urllib3.make_headers(proxy_basic_auth=auth) if auth else None,
+        **common,
     )
 
 

@@ -184,9 +184,12 @@ class OciRegistry:
             raise RegistryDenied(f"{place}: {urlsplit(realm).netloc} refused {who}: {_explain(response)}")
         try:
             answer = _object(response.data)
-            return str(answer.get("token") or answer["access_token"])
+            token = str(answer.get("token") or answer["access_token"])
         except (ValueError, KeyError):
-            raise RegistryUnusable(f"{_shown(realm)} gave no token: {_explain(response)}") from None
+            token = ""
+        if not re.fullmatch(r"[\x21-\x7e]+", token):  # what no header can carry is none
+            raise RegistryUnusable(f"{_shown(realm)} gave no token: HTTP {response.status}")
+        return token
 
     def _request(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> _Response:
         """One request, tried again briefly when the server is busy or drops the connection."""
@@ -235,7 +238,10 @@ def _first_platform(index: Mapping[str, Any]) -> str:
 
 
 def _object(data: bytes) -> dict[str, Any]:
-    value = json.loads(data)
+    try:
+        value = json.loads(data)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")  # noqa: TRY004 -- as json.loads says it
     return value

@@ -64,7 +64,7 @@ class Logins:
             config = json.loads(path.read_bytes())
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ConfigInvalid(
                 f"{path}: {error}", remedy="Mend the file, or log in anew with `docker login`."
             ) from None
@@ -136,6 +136,6 @@ def _ask_helper(name: str, key: str, environ: Mapping[str, str]) -> Login | None
         raise RegistryDenied(f"{program} gave no login for {key} in time", remedy=remedy) from None
     except (ValueError, KeyError, TypeError):  # what it printed may hold the secret: it is not shown
         raise RegistryDenied(f"{program} gave no readable login for {key}", remedy=remedy) from None
-    if "credentials not found" in done.stdout:  # the protocol's own words, on standard output
+    if "credentials not found" in done.stdout + done.stderr:  # the protocol's own words
         return None
     raise RegistryDenied(f"{program} failed for {key}: {(done.stdout or done.stderr).strip()[:300]}", remedy=remedy)

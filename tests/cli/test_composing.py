@@ -205,3 +205,32 @@ def test_a_full_disk_is_told_as_such_by_edit(scene: Scene, tmp_path: Path) -> No
         assert (disk / "k.yaml").read_text() == scene.overlay()
     finally:
         subprocess.run(("umount", disk), check=True)
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"PIPELINE_ARGOCD_PROXY": "http://usr:hunter2@127.0.0.1:99999"},
+        {"PIPELINE_ARGOCD_PROXY": "http://usr:hunter2/x@127.0.0.1:9"},
+        {"PIPELINE_ARGOCD_PROXY": "http://[usr:hunter2@127.0.0.1"},
+        {"http_proxy": "http://usr:hunter2@127.0.0.1:99999", "NO_PROXY": "", "no_proxy": ""},
+        {"ARGOCD_SERVER": "https://usr:hunter2@127.0.0.1:99999"},
+        {"ARGOCD_SERVER": "https://[usr:hunter2@127.0.0.1"},
+        {"PIPELINE_ARGOCD_HEADER": "Authorization Bearer hunter2"},
+    ],
+)
+def test_a_wrong_address_or_header_does_not_repeat_its_secret(scene: Scene, environ: dict[str, str]) -> None:
+    done = scene.run("wait", "--revision", A, "--app", "x", "--timeout", "3", "--json", environ=environ)
+    assert "hunter2" not in done.stdout + done.stderr
+    assert done.code in {2, 5, 7}, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("services: {a: {image: 2024-13-45}}", "quote it"), ("version: 1\nregistry: http://x", "HOST:PORT")],
+)
+def test_a_value_that_cannot_be_read_is_a_configuration_error(scene: Scene, text: str, words: str) -> None:
+    Path(scene.app.path, "deploy.yaml").write_text(f"{text}\n")
+    done = scene.run("build", "--json")
+    assert (done.code, done.json["error"]["class"]) == (2, "ConfigInvalid"), done.stderr
+    assert words in done.json["error"]["message"]

@@ -375,6 +375,8 @@ def test_a_token_that_has_run_out_is_renewed(serve: Serve, tmp_path: Path) -> No
         ((503, b""), RegistryUnusable, "gave no token: HTTP 503"),
         ((200, b"{}"), RegistryUnusable, "gave no token"),
         ((200, b"[1]"), RegistryUnusable, "gave no token"),
+        ((200, encoded({"token": "a\nb"})), RegistryUnusable, "gave no token: HTTP 200"),
+        ((200, b'{"token": ' + b"[" * 100_000), RegistryUnusable, "gave no token"),
     ],
 )
 def test_a_token_server_that_gives_none_is_named(
