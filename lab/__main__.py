@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from lab import build, cluster, components, faults, processes, services, stage, state
+from lab import build, cluster, components, faults, processes, sealed_secrets, services, stage, state
 from lab.api import Api
 from lab.state import Lab
 from pipeline.cli.console import Console
@@ -160,7 +160,7 @@ def _lab(name: str) -> Lab:
 
 
 def _end(lab: Lab) -> None:
-    names = [service.name for service in services.everything(lab)]
+    names = [*(service.name for service in services.everything(lab)), sealed_secrets.NAME]
     ended = (*processes.down(lab, reversed(names[1:])), *processes.down(lab, names[:1]))
     cluster.unroute(lab)
     print(f"{len(ended)} processes ended")

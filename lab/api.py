@@ -59,5 +59,15 @@ class Api:
         with contextlib.suppress(NotFoundError):
             self._resource(version, kind).delete(name=name, namespace=namespace)
 
+    def token(self, namespace: str, account: str) -> str:
+        """A token of a service account, for a day."""
+        body = {"spec": {"expirationSeconds": 86_400}}
+        granted = (
+            self._resource("v1", "ServiceAccount")
+            .subresources["token"]
+            .create(body=body, name=account, namespace=namespace)
+        )
+        return str(granted.status.token)
+
     def _resource(self, version: str, kind: str) -> Any:
         return self._client.resources.get(api_version=version, kind=kind)

@@ -48,6 +48,14 @@ def _kubernetes(name: str) -> Component:
     )
 
 
+def _sealed_secrets(name: str, package: str) -> Component:
+    version = "v0.27.1"
+    stamps = {"main.VERSION": version[1:]}
+    return Component(
+        name=name, module="github.com/bitnami-labs/sealed-secrets", version=version, package=package, stamps=stamps
+    )
+
+
 # In this order: each build finds much of what it needs in the caches of those above it.
 CORE = (
     _kubernetes("kube-apiserver"),
@@ -84,6 +92,9 @@ CORE = (
 TOOLS = (
     Component(name="buildx", module="github.com/docker/buildx", version="v0.38.2", package="cmd/buildx"),
     Component(name="buildkitd", module="github.com/moby/buildkit", version="v0.34.2", package="cmd/buildkitd"),
+    _sealed_secrets("sealed-secrets-controller", "cmd/controller"),
+    _sealed_secrets("kubeseal", "cmd/kubeseal"),
+    Component(name="kubeconform", module="github.com/yannh/kubeconform", version="v0.7.0", package="cmd/kubeconform"),
 )
 
 COMPONENTS: Mapping[str, Component] = {component.name: component for component in (*CORE, *TOOLS)}

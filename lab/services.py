@@ -33,6 +33,8 @@ SERVERS = (
     "argocd-applicationset-controller-metrics",
     "argocd-applicationset-controller-probe",
     "argocd-notifications-controller-metrics",
+    "sealed-secrets-controller",
+    "sealed-secrets-controller-metrics",
 )
 """Everything that needs a port."""
 

@@ -233,17 +233,20 @@ def _build(tree: _Tree, folder: str, notes: list[str], above: tuple[str, ...]) -
         else:
             manifests += _documents(tree, inner)
     for entry in kustomization.get("patches") or ():
-        patch = _patch(tree, folder, entry)
-        if patch is None:
-            notes.append(f"{path}: left out a JSON patch")
-        else:
-            _apply_patch(manifests, patch, entry.get("target") or {})
+        for patch in _patches(tree, folder, entry):
+            if patch is None:
+                notes.append(f"{path}: left out a JSON patch")
+            elif not _apply_patch(manifests, patch, entry.get("target") or {}):
+                missed = f"{patch.get('kind')}/{patch.get('metadata', {}).get('name')}"
+                if not notes:  # else it may be one of what was left out
+                    raise CannotRender(f"no matches for Id {missed}; failed to find unique target for patch")
+                notes.append(f"{path}: left out the patch of {missed}")
     _transform(manifests, kustomization)
     return manifests
 
 
-def _patch(tree: _Tree, folder: str, entry: Mapping[str, Any]) -> Manifest | None:
-    """The strategic merge patch of one entry of `patches:`; None for a JSON patch."""
+def _patches(tree: _Tree, folder: str, entry: Mapping[str, Any]) -> Iterator[Manifest | None]:
+    """The strategic merge patches of one entry of `patches:`; None for a JSON patch."""
     data, where = str(entry.get("patch", "")).encode(), folder
     if entry.get("path"):
         where = posixpath.normpath(posixpath.join(folder, entry["path"]))
@@ -251,18 +254,19 @@ def _patch(tree: _Tree, folder: str, entry: Mapping[str, Any]) -> Manifest | Non
         if found is None:
             raise CannotRender(f"failed to get the patch file from path({entry['path']}): no such file or directory")
         data = found
-    if data.lstrip().startswith((b"-", b"[")):
-        return None
-    return next(_parse(data, where), None)
+    if re.match(rb"\s*(#[^\n]*\s+)*[-[](?!--)", data):
+        yield None
+    else:
+        yield from _parse(data, where)
 
 
-def _apply_patch(manifests: list[Manifest], patch: Manifest, target: Mapping[str, str]) -> None:
-    """Merge a patch into what its target names, or into what has its own kind and name."""
+def _apply_patch(manifests: list[Manifest], patch: Manifest, target: Mapping[str, str]) -> bool:
+    """Merge a patch into what its target names, or into what has its own kind and name; whether there was any."""
     wanted = target or {"kind": patch.get("kind", ""), "name": patch.get("metadata", {}).get("name", "")}
     body = {key: value for key, value in patch.items() if key not in ("apiVersion", "kind", "metadata")}
     if metadata := {key: value for key, value in patch.get("metadata", {}).items() if key != "name"}:
         body["metadata"] = metadata
-    hit = False
+    hit = bool(target)
     for manifest in manifests:
         names = (
             (wanted.get("kind") or ".*", manifest["kind"]),
@@ -271,10 +275,7 @@ def _apply_patch(manifests: list[Manifest], patch: Manifest, target: Mapping[str
         if all(re.fullmatch(pattern, name) for pattern, name in names):
             _merge(manifest, body)
             hit = True
-    if not hit and not target:
-        raise CannotRender(
-            f"no matches for Id {wanted['kind']}/{wanted['name']}; failed to find unique target for patch"
-        )
+    return hit
 
 
 def _merge(into: Manifest, patch: Manifest) -> None:

@@ -55,11 +55,19 @@ class Repository:
 
 
 def gitops_files(target: Path, registry: str) -> None:
-    """The GitOps template, for `registry`, with nothing deployed yet."""
+    """The GitOps template, for `registry`, with nothing deployed yet.
+
+    A story has the system alone: no controller that unseals, and no Argo CD project beside `default`.
+    """
     shutil.copytree(folder("gitops-repo-template"), target, dirs_exist_ok=True)
-    overlay = target / "overlays/production/kustomization.yaml"
-    lines = overlay.read_text().splitlines(keepends=True)
-    overlay.write_text("".join(line for line in lines if "newTag:" not in line).replace(REGISTRY, registry))
+    _keep(target / "overlays/production/kustomization.yaml", without=("newTag:", ".sealed.yaml"), registry=registry)
+    _keep(target / ".deploy/config.yaml", without=("project:",), registry=registry)
+
+
+def _keep(file: Path, *, without: tuple[str, ...], registry: str) -> None:
+    lines = file.read_text().splitlines(keepends=True)
+    kept = "".join(line for line in lines if not any(word in line for word in without))
+    file.write_text(kept.replace(REGISTRY, registry))
 
 
 def application_files(target: Path, registry: str, gitops_url: str) -> None:
