@@ -22,8 +22,11 @@ class Api:
         client: ApiClient = config.new_client_from_config(str(kubeconfig))  # type: ignore[no-untyped-call]
         self._client = dynamic.DynamicClient(client)  # type: ignore[no-untyped-call]
 
-    def apply(self, objects: Iterable[Object]) -> None:
-        """Create the objects or bring them to what they say, server-side."""
+    def apply(self, objects: Iterable[Object], *, manager: str = _WHO, **query: str) -> None:
+        """Create the objects or bring them to what they say, server-side.
+
+        `manager` owns the fields that are said; `dry_run="All"` only asks whether it would.
+        """
         for item in objects:
             resource = self._resource(item["apiVersion"], item["kind"])
             metadata = item["metadata"]
@@ -31,8 +34,9 @@ class Api:
                 body=json.dumps(item),
                 name=metadata["name"],
                 namespace=metadata.get("namespace"),
-                field_manager=_WHO,
+                field_manager=manager,
                 force_conflicts=True,
+                **query,
             )
 
     def get(self, version: str, kind: str, name: str, namespace: str | None = None) -> Object | None:

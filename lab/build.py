@@ -41,7 +41,7 @@ def kept(component: Component, name: str) -> Path:
 def ensure(components: Iterable[Component], progress: Progress) -> None:
     """Build what is missing, and link all of them. Raises UsageError without Go, BuildFailed."""
     for component in components:
-        if not program(component).exists():
+        if not all(path.exists() for path in (program(component), *(kept(component, name) for name in component.kept))):
             _build(component, progress)
         _link(PROGRAMS / component.name, program(component))
 

@@ -50,9 +50,13 @@ def _kubernetes(name: str) -> Component:
 
 def _sealed_secrets(name: str, package: str) -> Component:
     version = "v0.27.1"
-    stamps = {"main.VERSION": version[1:]}
     return Component(
-        name=name, module="github.com/bitnami-labs/sealed-secrets", version=version, package=package, stamps=stamps
+        name=name,
+        module="github.com/bitnami-labs/sealed-secrets",
+        version=version,
+        package=package,
+        stamps={"main.VERSION": version[1:]},
+        kept={"sealedsecret.crd.yaml": "helm/sealed-secrets/crds/bitnami.com_sealedsecrets.yaml"},
     )
 
 
