@@ -32,7 +32,10 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     with Console(environ) as console:
         try:
             code = app(
-                list(arguments) or ["--help"], obj=(report, console, environ), standalone_mode=False, prog_name=_name()
+                list(arguments) or ["--help"],
+                obj=(report, console, environ),
+                standalone_mode=False,
+                prog_name=_name(arguments),
             )
             if report.command is None:  # --help, or a completion script: printed already
                 sys.stdout.flush()
@@ -57,8 +60,10 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     return report.finish()
 
 
-def _name() -> str:
-    return "openeg-deploy" if sys.argv[0].endswith("openeg-deploy") else "python -m pipeline"
+def _name(arguments: Sequence[str]) -> str:
+    """How the program was called; a shell can complete the console script alone."""
+    completion = {"--install-completion", "--show-completion"} & set(arguments)
+    return "openeg-deploy" if completion or sys.argv[0].endswith("openeg-deploy") else "python -m pipeline"
 
 
 def _raise(number: int, _frame: FrameType | None) -> NoReturn:

@@ -1,0 +1,40 @@
+"""What every command shares: flags, their environment variables, help, completion."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Done
+
+BIN = Path(sys.executable).parent
+
+
+def run(*arguments: str, environ: dict[str, str] | None = None) -> Done:
+    """Run `python -m pipeline` where nothing is set up."""
+    command = (sys.executable, "-m", "pipeline", *arguments)
+    done = subprocess.run(command, env={**os.environ, **(environ or {})}, capture_output=True, text=True)
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize(("typed", "completed"), [("ro", "rollback"), ("deploy --allow-d", "--allow-diverged")])
+@pytest.mark.parametrize("program", [f"{sys.executable} -m pipeline", "openeg-deploy"])
+def test_the_script_for_bash_completes_however_it_was_asked_for(program: str, typed: str, completed: str) -> None:
+    script = f"""
+        source <({program} --show-completion)
+        COMP_WORDS=(openeg-deploy {typed}) COMP_CWORD={len(typed.split())}
+        $(complete -p openeg-deploy | sed 's/.*-F \\([^ ]*\\) .*/\\1/') openeg-deploy
+        echo "${{COMPREPLY[@]}}"
+    """
+    environ = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-c", script], env=environ, capture_output=True, text=True)
+    assert completed in done.stdout.split(), done.stderr
+
+
+def test_completion_is_installed_for_the_console_script(tmp_path: Path) -> None:
+    script = f"{sys.executable} -m pipeline --install-completion; true"  # a shell replaces itself by a last command
+    done = subprocess.run(["bash", "-c", script], env={**os.environ, "HOME": str(tmp_path)}, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert "complete -o default" in (tmp_path / ".bash_completions/openeg-deploy.sh").read_text()
