@@ -5,32 +5,57 @@ line, key, what was expected and the nearest key that exists.
 """
 
 import difflib
-from collections.abc import Iterator, Mapping
+import posixpath
+import re
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
+from ruamel.yaml.reader import ReaderError
 
-from pipeline.core.image import DEFAULT_REGISTRY, is_registry
+from pipeline.core.image import DEFAULT_REGISTRY, is_registry, is_repository
 from pipeline.errors import ConfigInvalid
 from pipeline.options import DEFAULT_CHANNEL
 
+
+def _expect(holds: Callable[[str], bool], expected: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if not holds(text):
+            raise ValueError(f"expected {expected}")
+        return text
+
+    return AfterValidator(check)
+
+
+def _is_server(address: str) -> bool:
+    try:
+        parts = urlsplit(address if "://" in address else f"https://{address}")
+        _ = parts.port
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.username is None
+
+
+def _is_inside(path: str) -> bool:
+    return bool(path) and not path.startswith("/") and posixpath.normpath(path).split("/")[0] != ".."
+
+
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Registry = Annotated[str, _expect(is_registry, "HOST or HOST:PORT")]
+ImageName = Annotated[str, _expect(is_repository, "an image name: lower case, without a tag")]
+Server = Annotated[str, _expect(_is_server, "HOST:PORT or an http(s) URL, without user and password")]
+Folder = Annotated[str, _expect(_is_inside, "a folder, relative to the repository's root")]
 Order = Literal["ancestry", "arrival", "strict"]
 Mode = Literal["commit", "pr"]
 
 
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-def _registry(host: str) -> str:
-    if not is_registry(host):
-        raise ValueError("expected HOST or HOST:PORT")
-    return host
 
 
 class GitopsAddress(_Model):
@@ -43,7 +68,7 @@ class GitopsAddress(_Model):
 class Service(_Model):
     """One service of the application repository."""
 
-    image: str = Field(description="Name of the image: `images[].name` of the kustomization.")
+    image: ImageName = Field(description="Name of the image: `images[].name` of the kustomization.")
     context: str = Field(default=".", description="Build context, relative to the repository.")
     dockerfile: str | None = Field(default=None, description="Dockerfile, relative to the context.")
     platforms: tuple[str, ...] = Field(default=(), strict=False, description="Platforms such as linux/arm64.")
@@ -54,9 +79,7 @@ class ApplicationConfig(_Model):
     """`deploy.yaml` of an application repository."""
 
     version: Literal[1] = Field(default=1, description="Version of this format.")
-    registry: Annotated[str, AfterValidator(_registry)] = Field(
-        default=DEFAULT_REGISTRY, description="Registry of images whose name carries none."
-    )
+    registry: Registry = Field(default=DEFAULT_REGISTRY, description="Registry of images whose name carries none.")
     gitops: GitopsAddress = Field(default=GitopsAddress(), description="The GitOps repository.")
     services: dict[Name, Service] = Field(default_factory=dict, description="The services, by name.")
 
@@ -64,7 +87,7 @@ class ApplicationConfig(_Model):
 class ArgoCDTarget(_Model):
     """The Argo CD of an environment."""
 
-    server: str | None = Field(default=None, description="host:port or URL; ARGOCD_SERVER else.")
+    server: Server | None = Field(default=None, description="host:port or URL; ARGOCD_SERVER else.")
     applications: tuple[str, ...] = Field(default=(), strict=False, description="Applications to wait for.")
     project: str | None = Field(default=None, description="Their project.")
 
@@ -72,14 +95,12 @@ class ArgoCDTarget(_Model):
 class Environment(_Model):
     """One environment of the GitOps repository."""
 
-    overlay: str | None = Field(default=None, description="Folder of the kustomization; overlays/NAME else.")
+    overlay: Folder | None = Field(default=None, description="Folder of the kustomization; overlays/NAME else.")
     argocd: ArgoCDTarget = Field(default=ArgoCDTarget(), description="What to wait for.")
     mode: Mode = Field(default="commit", description="Publish as a commit or through a pull request.")
     order: Order = Field(default="ancestry", description="Which commit may follow which.")
     after: tuple[str, ...] = Field(default=(), strict=False, description="Environments that must be healthy first.")
-    timeout: float | None = Field(
-        default=None, strict=False, gt=0, allow_inf_nan=False, description="Seconds to wait for health."
-    )
+    timeout: float | None = Field(default=None, gt=0, allow_inf_nan=False, description="Seconds to wait for health.")
 
 
 class SlackTarget(_Model):
@@ -104,6 +125,7 @@ _WORDS = (
     ("String should match", "expected a name that matches"),
     ("a valid dictionary", "a mapping"),
     ("a valid tuple", "a list"),
+    ("a valid number", "a number, without quotes"),
     ("a valid string", "text (quote it)"),
 )
 
@@ -111,11 +133,17 @@ _WORDS = (
 def load(model: type[Model], data: bytes, file: str) -> Model:
     """Read and check one configuration file; `file` is its name in messages. Raises ConfigInvalid."""
     try:
-        yaml = YAML(typ="safe", pure=True)
-        root: Node | None = yaml.compose(data.decode("utf-8-sig"))
-        content = YAML(typ="safe", pure=True).load(data.decode("utf-8-sig"))
+        text = data.decode("utf-8-sig")
+        root: Node | None = YAML(typ="safe", pure=True).compose(text)
+        content = YAML(typ="safe", pure=True).load(text)
     except UnicodeDecodeError as error:
-        raise ConfigInvalid(f"{file}: is not UTF-8 text (byte {error.start})") from error
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigInvalid(f"{file}:{line}: this is not UTF-8 text") from error
+    except ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ConfigInvalid(
+            f"{file}:{line}: not YAML: it may not hold the character #x{error.character:02x}"
+        ) from error
     except DuplicateKeyError as error:
         raise ConfigInvalid(f"{file}:{_line_of(error)}: a key stands here twice") from error
     except MarkedYAMLError as error:
@@ -149,7 +177,7 @@ def _explain(model: type[BaseModel], root: Node | None, problem: Mapping[str, An
         return f"{place}: unknown key {key!r}; {hint}"
     if problem["type"] == "missing":
         return f"{place}: key {key!r} is missing"
-    shown = repr(problem["input"])
+    shown = re.sub("(?<=['\"]).*@", "…@", repr(problem["input"]))  # what stands before may be a password
     return f"{place}: {key}: {_expected(problem['msg'])}, found {shown if len(shown) <= 60 else shown[:57] + '...'}"
 
 

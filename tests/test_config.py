@@ -41,7 +41,7 @@ def test_an_empty_file_is_all_defaults() -> None:
         (b"[]\n", "deploy.yaml:1: the file: expected a mapping"),
         (b"a: b: c\n", "deploy.yaml:1: not YAML: mapping values are not allowed here"),
         (b"version: 1\nversion: 1\n", "deploy.yaml:2: a key stands here twice"),
-        (b"\xff\xfe", "deploy.yaml: is not UTF-8 text (byte 0)"),
+        (b"version: 1\n\xff\xfe", "deploy.yaml:2: this is not UTF-8 text"),
         (b"a: 1\n---\nb: 2\n", "deploy.yaml"),
         (b"x: &a [*a]\n", "deploy.yaml"),
     ],

@@ -62,9 +62,14 @@ def is_registry(host: str) -> bool:
     return re.fullmatch(rf"{_HOST}(?:/{_PATH_PART})*", host) is not None
 
 
+def is_repository(name: str) -> bool:
+    """Whether `name` is a legal image name (no tag, no digest)."""
+    return _REPOSITORY.fullmatch(name) is not None and len(name) <= 255
+
+
 def require_repository(repository: str) -> None:
-    """Raise UsageError unless `repository` is a legal image name (no tag, no digest)."""
-    if not _REPOSITORY.fullmatch(repository) or len(repository) > 255:
+    """Raise UsageError unless `is_repository`."""
+    if not is_repository(repository):
         raise UsageError(
             f"{repository!r} is not an image name",
             remedy="An image name has lower-case path parts: registry.oud.kr/openegflask.",

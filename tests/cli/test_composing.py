@@ -227,10 +227,40 @@ def test_a_wrong_address_or_header_does_not_repeat_its_secret(scene: Scene, envi
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("services: {a: {image: 2024-13-45}}", "quote it"), ("version: 1\nregistry: http://x", "HOST:PORT")],
+    [
+        ("services: {a: {image: 2024-13-45}}", "quote it"),
+        ("version: 1\nregistry: http://x", "deploy.yaml:2: registry: expected HOST or HOST:PORT"),
+        ("services:\n  a:\n    image: Flask:v1", "deploy.yaml:3: services.a.image: expected an image name: lower case"),
+        ("version: 1\ngitops: {url: 'a\0'}", "deploy.yaml:2: not YAML: it may not hold the character #x00"),
+    ],
 )
 def test_a_value_that_cannot_be_read_is_a_configuration_error(scene: Scene, text: str, words: str) -> None:
     Path(scene.app.path, "deploy.yaml").write_text(f"{text}\n")
     done = scene.run("build", "--json")
     assert (done.code, done.json["error"]["class"]) == (2, "ConfigInvalid"), done.stderr
     assert words in done.json["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("argocd: {server: 'ftp://argo.example'}", "argocd.server: expected HOST:PORT or an http(s) URL"),
+        ("argocd: {server: 'argo.example:99999'}", "argocd.server: expected HOST:PORT or an http(s) URL"),
+        ("argocd: {server: 'https://usr:hunter2@argo.example'}", "found '…@argo.example'"),
+        ("overlay: /overlays/production", "overlay: expected a folder, relative to the repository's root"),
+        ("overlay: overlays/../../production", "overlay: expected a folder, relative to the repository's root"),
+        ("timeout: '5'", "timeout: expected a number, without quotes, found '5'"),
+        ("timeout: true", "timeout: expected a number, without quotes, found True"),
+        ("timeout: 0", "timeout: expected greater than 0, found 0"),
+    ],
+)
+def test_a_wrong_value_of_an_environment_is_told_with_its_place(scene: Scene, text: str, words: str) -> None:
+    folder = Path(scene.gitops.path, ".deploy")
+    folder.mkdir(exist_ok=True)
+    (folder / "config.yaml").write_text(f"environments:\n  production:\n    {text}\n")
+    scene.gitops.commit("Configure")
+    done = scene.run("deploy", "--service", "flask", "--json")
+    assert (done.code, done.json["error"]["class"]) == (2, "ConfigInvalid"), done.stderr
+    assert "config.yaml:3: environments.production." in done.json["error"]["message"]
+    assert words in done.json["error"]["message"]
+    assert "hunter2" not in done.stdout + done.stderr
