@@ -17,18 +17,18 @@ from pipeline.cli.app import app
 from pipeline.cli.console import Console
 from pipeline.cli.report import Report
 from pipeline.errors import Bug, ExtraMissing, PipelineError, Signalled, UsageError
+from pipeline.options import OPTIONS
 
 # Typer exports the leaves of its error tree only; the root is what every usage error is.
 _ClickError: type[Exception] = typer.BadParameter.mro()[2]
 
-# What Typer takes for a switch's variable: the wish for JSON must be known even where parsing fails.
+# What Typer takes for a switch's variable that is on.
 _YES = {"1", "true", "t", "yes", "y", "on"}
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run one command and return its exit code. Results go to standard output, all else to standard error."""
-    wants_json = "--json" in arguments or environ.get("PIPELINE_JSON", "").lower() in _YES
-    report = Report(environ, json=wants_json)
+    report = Report(environ, json=_wants_json(arguments, environ))
     with Console(environ) as console:
         try:
             code = app(
@@ -58,6 +58,12 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
                 traceback.print_exc()
                 report.fail(Bug(f"{type(error).__name__}: {error}"))
     return report.finish()
+
+
+def _wants_json(arguments: Sequence[str], environ: Mapping[str, str]) -> bool:
+    """What Typer will say of --json; it must be known even where parsing fails."""
+    flags = [argument for argument in arguments if argument in OPTIONS["json"].flags]
+    return flags[-1] == "--json" if flags else environ.get("PIPELINE_JSON", "").strip().lower() in _YES
 
 
 def _name(arguments: Sequence[str]) -> str:

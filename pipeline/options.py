@@ -49,6 +49,15 @@ class Option:
             return None
         return self.environment or f"PIPELINE_{self.name.upper().replace('-', '_')}"
 
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The flag; for a switch that a variable can turn on, also the one that turns it off again."""
+        if not isinstance(self.default, bool) or self.flag_only:
+            return (f"--{self.name}",)
+        bare = self.name.removeprefix("no-")
+        both = (f"--{bare}", f"--no-{bare}")
+        return both if bare == self.name else both[::-1]
+
 
 def _table(*options: Option) -> Mapping[str, Option]:
     return {option.name: option for option in options}

@@ -139,7 +139,7 @@ def _annotation(option: Option, command: str) -> Any:
     return Annotated[
         kind | None,
         typer.Option(
-            f"--{option.name}",
+            "/".join(option.flags),
             envvar=None if option.spaced else option.variable,  # Typer would split it into words
             help=option.instead.get(command, option.help) + shown_variable,
             metavar=option.metavar,

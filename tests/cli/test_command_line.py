@@ -38,3 +38,23 @@ def test_completion_is_installed_for_the_console_script(tmp_path: Path) -> None:
     done = subprocess.run(["bash", "-c", script], env={**os.environ, "HOME": str(tmp_path)}, capture_output=True)
     assert done.returncode == 0, done.stderr
     assert "complete -o default" in (tmp_path / ".bash_completions/openeg-deploy.sh").read_text()
+
+
+def test_a_flag_switches_off_what_a_variable_switches_on(tmp_path: Path) -> None:
+    file = tmp_path / "kustomization.yaml"
+    file.write_text("images: []\n")
+    edit = ("edit", str(file), "--image", f"openegflask={'a' * 40}")
+    on = {"PIPELINE_CREATE": "1", "PIPELINE_JSON": "1"}
+    assert run(*edit, environ=on).json["outcome"] == "planned"
+    refused = run(*edit, "--no-create", environ=on)
+    assert (refused.code, refused.json["error"]["class"]) == (4, "EntryNotFound")
+    assert run(*edit, "--no-json", environ=on).stdout.startswith("images:\n")
+    assert run(*edit, "--create", environ={"PIPELINE_CREATE": "0"}).code == 0
+
+
+def test_every_switch_with_a_variable_has_two_flags() -> None:
+    shown = run("bump", "--help").stdout
+    for flags in ("--no-check-image / --check-image", "--allow-diverged / --no-allow-diverged", "--json / --no-json"):
+        assert flags in shown
+    assert "--no-dry-run" not in shown
+    assert "--push" not in shown.replace("--no-push", "")
