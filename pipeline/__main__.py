@@ -32,7 +32,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     with Console(environ) as console:
         try:
             code = app(
-                list(arguments) or ["--help"],
+                list(arguments) or ([] if report.json else ["--help"]),
                 obj=(report, console, environ),
                 standalone_mode=False,
                 prog_name=_name(arguments),

@@ -193,6 +193,8 @@ def test_without_a_command_help_is_shown_and_the_version_on_demand(scene: Scene)
     assert scene.run("--version").stdout == f"openeg-deploy {__version__}\n"
 
 
-def test_json_is_given_however_it_is_asked_for(scene: Scene) -> None:
-    done = scene.run("wait", "--no-such-flag", environ={"PIPELINE_JSON": "yes"})
+@pytest.mark.parametrize("wish", ["yes", " true ", "ON"])
+@pytest.mark.parametrize("arguments", [(), ("sandbox",), ("wait", "--no-such-flag")])
+def test_json_is_given_however_it_is_asked_for(scene: Scene, wish: str, arguments: tuple[str, ...]) -> None:
+    done = scene.run(*arguments, environ={"PIPELINE_JSON": wish})
     assert (done.code, done.json["error"]["class"]) == (2, "UsageError")
