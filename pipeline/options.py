@@ -41,6 +41,8 @@ class Option:
     """Whether an environment variable would make no sense, as for --help-like switches of one run."""
     instead: Mapping[str, str] = field(default_factory=dict)
     """The help of commands for which `help` does not hold, by command."""
+    metavars: Mapping[str, str] = field(default_factory=dict)
+    """The same for `metavar`."""
 
     @property
     def variable(self) -> str | None:
@@ -68,14 +70,17 @@ OPTIONS = _table(
     Option(
         name="image",
         group=APPLICATION,
-        metavar="NAME[=TAG]",
+        metavar="NAME=TAG",
         repeatable=True,
-        help="Image by its `images[].name`, with the full commit hash as tag, optionally @sha256:DIGEST. "
-        "`deploy` takes NAME alone too, and builds it.",
+        help="Image by its `images[].name`, with the full commit hash as tag, optionally @sha256:DIGEST.",
         instead={
-            "build": "NAME of the image to build, where there is no deploy.yaml.",
-            "rollback": "NAME of an image to take back: its `images[].name`, without a tag.",
+            "deploy": "Image by its `images[].name`. NAME alone is built; NAME=TAG, with the full commit hash as tag "
+            "and optionally @sha256:DIGEST, is there already.",
+            "build": "Image to build, where there is no deploy.yaml.",
+            "wait": "Image that must run, by its `images[].name`, with its tag; those of --from else.",
+            "rollback": "Image to take back, by its `images[].name`.",
         },
+        metavars={"deploy": "NAME[=TAG]", "build": "NAME", "rollback": "NAME"},
     ),
     Option(
         name="service",
@@ -322,7 +327,7 @@ OPTIONS = _table(
         environment="SLACK_API_URL",
         help="Another Slack API, such as the sandbox's.",
     ),
-    Option(name="files", group=OUTPUT, metavar="FILE...", argument=True, flag_only=True, help="Kustomization files."),
+    Option(name="files", group=GITOPS, metavar="FILE...", argument=True, flag_only=True, help="Kustomization files."),
     Option(name="in-place", group=OUTPUT, default=False, flag_only=True, help="Write the files, do not print."),
     # the sandbox
     Option(name="port", group=SANDBOX, metavar="PORT", default=0.0, help="Port to serve on; 0 takes a free one."),

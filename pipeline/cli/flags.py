@@ -75,13 +75,22 @@ class Run:
         return secret(self.environ, *names)
 
 
+_Argument = typer.core.TyperArgument
+"""The positional one. Typer would add braces and its Python type to the metavar that the table gives it."""
+
+
 class _Command(typer.core.TyperCommand):
     """Help that groups options by the table's groups, without loading rich: help must answer at once."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return ["[OPTIONS]", *(item.metavar or "" for item in self.get_params(ctx) if isinstance(item, _Argument))]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         groups: dict[str, list[tuple[str, str]]] = {option.group: [] for option in OPTIONS.values()}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
+            if isinstance(parameter, _Argument):
+                record = (parameter.metavar or "", parameter.help or "")
             if record:
                 groups.setdefault(getattr(parameter, "rich_help_panel", None) or "Options", []).append(record)
         for title, records in groups.items():
@@ -126,7 +135,9 @@ def _parameter(option: Option) -> str:
 
 def _annotation(option: Option, command: str) -> Any:
     if option.argument:
-        return Annotated[list[str], typer.Argument(metavar=option.metavar, help=option.help, show_default=False)]
+        return Annotated[
+            list[str], typer.Argument(metavar=option.metavar, help=option.help, rich_help_panel=option.group)
+        ]
     kind: Any = str
     if option.repeatable:
         kind = list[str]
@@ -142,7 +153,7 @@ def _annotation(option: Option, command: str) -> Any:
             "/".join(option.flags),
             envvar=None if option.spaced else option.variable,  # Typer would split it into words
             help=option.instead.get(command, option.help) + shown_variable,
-            metavar=option.metavar,
+            metavar=option.metavars.get(command, option.metavar),
             rich_help_panel=option.group,
             show_default=False if option.default in (None, False) else shown,
         ),

@@ -10,8 +10,9 @@ def unified(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> str:
 
 
 def _file(path: str, old: bytes | None, new: bytes) -> str:
+    shown = path.lstrip("/")
     lines = difflib.unified_diff(
-        _lines(old or b""), _lines(new), "/dev/null" if old is None else f"a/{path}", f"b/{path}"
+        _lines(old or b""), _lines(new), "/dev/null" if old is None else f"a/{shown}", f"b/{shown}"
     )
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
 

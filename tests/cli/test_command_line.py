@@ -58,3 +58,23 @@ def test_every_switch_with_a_variable_has_two_flags() -> None:
         assert flags in shown
     assert "--no-dry-run" not in shown
     assert "--push" not in shown.replace("--no-push", "")
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        ("edit", ["edit [OPTIONS] FILE...\n", "  FILE...  ", "--image NAME=TAG  "]),
+        ("bump", ["bump [OPTIONS]\n", "--image NAME=TAG  "]),
+        ("deploy", ["--image NAME[=TAG]  "]),
+        ("build", ["--image NAME  "]),
+        ("rollback", ["--image NAME  "]),
+    ],
+)
+def test_help_says_what_a_command_takes(command: str, shown: list[str]) -> None:
+    text = run(command, "--help").stdout
+    assert [words for words in shown if words not in text] == []
+
+
+def test_a_missing_file_is_named_as_help_names_it() -> None:
+    done = run("edit", "--json")
+    assert (done.code, "FILE..." in done.json["error"]["message"]) == (2, True), done.stdout

@@ -1,5 +1,6 @@
 """`edit`: the pure edit on files."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -38,8 +39,11 @@ def test_in_place_writes_the_file_and_keeps_its_mode(scene: Scene, file: Path) -
 
 def test_a_dry_run_prints_a_diff(scene: Scene, file: Path) -> None:
     done = scene.run("edit", str(file), "--image", f"openegflask={NEW}", "--in-place", "--dry-run")
+    assert done.stdout.startswith(f"--- a{file}\n+++ b{file}\n"), "as git shows an absolute path"
     assert f"+    newTag: '{NEW}' # pinned" in done.stdout
     assert file.read_text() == TEXT
+    subprocess.run(["git", "apply"], cwd="/", input=done.stdout, text=True, check=True)
+    assert file.read_text() == TEXT.replace("old", NEW)
 
 
 def test_several_files_are_edited_together(scene: Scene, file: Path) -> None:
