@@ -11,16 +11,10 @@ from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import NoReturn
 
-import typer
-
-from pipeline.cli.app import app
-from pipeline.cli.console import Console
-from pipeline.cli.report import Report
 from pipeline.errors import Bug, ExtraMissing, PipelineError, Signalled, UsageError
 from pipeline.options import OPTIONS
 
-# Typer exports the leaves of its error tree only; the root is what every usage error is.
-_ClickError: type[Exception] = typer.BadParameter.mro()[2]
+_STOPS = (signal.SIGINT, signal.SIGTERM)
 
 # What Typer takes for a switch's variable that is on.
 _YES = {"1", "true", "t", "yes", "y", "on"}
@@ -28,9 +22,18 @@ _YES = {"1", "true", "t", "yes", "y", "on"}
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run one command and return its exit code. Results go to standard output, all else to standard error."""
+    import typer
+
+    from pipeline.cli.app import app
+    from pipeline.cli.console import Console
+    from pipeline.cli.report import Report
+
+    # Typer exports the leaves of its error tree only; the root is what every usage error is.
+    click_error: type[Exception] = typer.BadParameter.mro()[2]
     report = Report(environ, json=_wants_json(arguments, environ))
     with Console(environ) as console:
         try:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
             code = app(
                 list(arguments) or ([] if report.json else ["--help"]),
                 obj=(report, console, environ),
@@ -42,7 +45,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
                 return int(code or 0)
         except PipelineError as error:
             report.fail(error)
-        except _ClickError as error:
+        except click_error as error:
             context = getattr(error, "ctx", None)
             remedy = f"Run `{context.command_path} --help`." if context else UsageError.remedy
             message = error.format_message() if hasattr(error, "format_message") else str(error)
@@ -104,8 +107,10 @@ def _open_streams() -> None:
 
 def entry() -> None:
     """The console script."""
+    # A signal waits until there is a report to enter it in: what `main` imports takes a moment.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
     _open_streams()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _STOPS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and a shell's background jobs ask for
             signal.signal(number, _raise)
     code = main(sys.argv[1:], os.environ)

@@ -1,6 +1,7 @@
 """What every command shares: flags, their environment variables, help, completion."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -78,3 +79,15 @@ def test_help_says_what_a_command_takes(command: str, shown: list[str]) -> None:
 def test_a_missing_file_is_named_as_help_names_it() -> None:
     done = run("edit", "--json")
     assert (done.code, "FILE..." in done.json["error"]["message"]) == (2, True), done.stdout
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_while_modules_are_loaded_is_told_as_later_ones_are(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    (tmp_path / "typer.py").write_text(
+        f"import os, sys\nos.kill(os.getpid(), {int(number)})\n"
+        f"sys.path.remove({str(tmp_path)!r})\ndel sys.modules['typer']\nimport typer\n"
+    )
+    done = run("wait", "--json", environ={"PYTHONPATH": str(tmp_path)})
+    assert (done.code, done.json["outcome"]) == (code, "failed"), done.stderr
