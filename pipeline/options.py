@@ -95,32 +95,38 @@ OPTIONS = _table(
         group=APPLICATION,
         metavar="PATH|URL",
         default=".",
-        help="The application's git repository, which tells the order of commits.",
+        help="The application's git repository: its deploy.yaml, and the order of commits.",
+        instead={
+            "build": "Work tree of the application: its deploy.yaml, and what is built.",
+            "deploy": "The application's git repository: its deploy.yaml, what is built, and the order of commits.",
+            "wait": "Folder of the application, for its deploy.yaml.",
+        },
+        metavars={"build": "PATH", "wait": "PATH"},
     ),
     Option(
         name="context",
         group=APPLICATION,
         metavar="DIR",
         default=".",
-        help="Build context, relative to the application repository.",
+        help="Build context of --image NAME, relative to the application repository.",
     ),
     Option(
         name="dockerfile",
         group=APPLICATION,
         metavar="FILE",
-        help="Dockerfile, relative to the context; `Dockerfile` when not given.",
+        help="Dockerfile of --image NAME, relative to the context; `Dockerfile` when not given.",
     ),
     Option(
         name="platform",
         group=APPLICATION,
         metavar="OS/ARCH",
         repeatable=True,
-        help="Platform to build for; several need buildx.",
+        help="Platform to build for; several need buildx. Default: those of deploy.yaml, else the engine's own.",
     ),
     Option(
         name="registry",
         group=APPLICATION,
-        metavar="HOST",
+        metavar="HOST[:PORT]",
         default=DEFAULT_REGISTRY,
         help="Registry of images whose name carries none.",
     ),
@@ -136,7 +142,7 @@ OPTIONS = _table(
         group=APPLICATION,
         secret=True,
         environment="REGISTRY_USERNAME",
-        help="Its user.",
+        help="User of --registry.",
     ),
     Option(
         name="registry-password",
@@ -158,7 +164,11 @@ OPTIONS = _table(
         metavar="URL|PATH",
         help="The GitOps repository: HTTP or SSH URL, bare repository, or work tree. "
         "Default: gitops.url of deploy.yaml, else the current directory.",
-        instead={"up": "GitOps repository that Argo CD follows; a fresh one is served when none is given."},
+        instead={
+            "wait": "The GitOps repository, which tells which commit descends from which. "
+            "Default: gitops.url of deploy.yaml, else that of --from.",
+            "up": "GitOps repository that Argo CD follows; a fresh one is served when none is given.",
+        },
     ),
     Option(
         name="branch",
@@ -167,7 +177,9 @@ OPTIONS = _table(
         help="Branch of the GitOps repository; else its default.",
         instead={"up": "Branch that Argo CD follows; `main` when none is given."},
     ),
-    Option(name="env", group=GITOPS, metavar="NAME", default="production", help="Environment to deploy to."),
+    Option(
+        name="env", group=GITOPS, metavar="NAME", default="production", help="Environment of the GitOps repository."
+    ),
     Option(
         name="overlay",
         group=GITOPS,
@@ -184,13 +196,14 @@ OPTIONS = _table(
         name="mode",
         group=GITOPS,
         metavar="commit|pr",
-        help="Publish as a commit (default) or through a pull request.",
+        help="Publish as a commit (default); a pull request is not available yet.",
     ),
     Option(
         name="order",
         group=GITOPS,
-        metavar="RULE",
-        help="Which commit may follow which: ancestry (default), arrival or strict.",
+        metavar="ancestry|arrival|strict",
+        help="Which commit may follow which. Default: `ancestry`, a descendant alone; `arrival` takes one of another "
+        "branch too; `strict` refuses one that cannot be compared.",
     ),
     Option(
         name="allow-diverged",
@@ -203,17 +216,6 @@ OPTIONS = _table(
     Option(name="committer", group=GITOPS, metavar="'NAME <MAIL>'", help="Committer of the commit; the author else."),
     Option(name="no-push", group=GITOPS, default=False, flag_only=True, help="Work tree only: commit, do not push."),
     Option(name="no-commit", group=GITOPS, default=False, flag_only=True, help="Work tree only: edit, do not commit."),
-    Option(
-        name="dry-run",
-        group=GITOPS,
-        default=False,
-        flag_only=True,
-        help="Show the change as a unified diff; change nothing anywhere.",
-        instead={
-            "build": "Tell what would be built; build and push nothing.",
-            "notify": "Tell what would be told; post nothing.",
-        },
-    ),
     Option(
         name="gitops-token",
         group=GITOPS,
@@ -289,7 +291,7 @@ OPTIONS = _table(
     ),
     Option(
         name="to",
-        group=ROLLOUT,
+        group=APPLICATION,
         metavar="PREVIOUS|TAG",
         default="PREVIOUS",
         flag_only=True,
@@ -303,6 +305,17 @@ OPTIONS = _table(
         repeatable=True,
         flag_only=True,
         help="Earlier results in JSON (`-` is standard input); a matrix fans in.",
+    ),
+    Option(
+        name="dry-run",
+        group=OUTPUT,
+        default=False,
+        flag_only=True,
+        help="Show the change as a unified diff; change nothing anywhere.",
+        instead={
+            "build": "Tell what would be built; build and push nothing.",
+            "notify": "Tell what would be told; post nothing.",
+        },
     ),
     Option(name="json", group=OUTPUT, default=False, help="Print exactly one JSON object on standard output."),
     Option(name="slack-channel", group=OUTPUT, metavar="NAME", default=DEFAULT_CHANNEL, help="Channel of the notice."),
@@ -328,7 +341,9 @@ OPTIONS = _table(
         help="Another Slack API, such as the sandbox's.",
     ),
     Option(name="files", group=GITOPS, metavar="FILE...", argument=True, flag_only=True, help="Kustomization files."),
-    Option(name="in-place", group=OUTPUT, default=False, flag_only=True, help="Write the files, do not print."),
+    Option(
+        name="in-place", group=OUTPUT, default=False, flag_only=True, help="Write the files instead of printing one."
+    ),
     # the sandbox
     Option(name="port", group=SANDBOX, metavar="PORT", default=0.0, help="Port to serve on; 0 takes a free one."),
     Option(name="poll", group=SANDBOX, metavar="SECONDS", default=180.0, help="How often Argo CD looks at git."),
@@ -338,7 +353,8 @@ OPTIONS = _table(
         group=SANDBOX,
         metavar="TAG=KIND",
         repeatable=True,
-        help="What happens to pods of that image tag: pull, crash, oom, slow, never-ready, vault-init …",
+        help="What happens to pods of that image tag: pull, crash, oom, slow, never-ready, vault-init, recover, sync "
+        "or suspended.",
     ),
     Option(name="git-root", group=SANDBOX, metavar="DIR", help="Bare repositories to serve."),
 )

@@ -10,6 +10,7 @@ from pipeline.cli.demo import demo
 from pipeline.cli.edit import edit
 from pipeline.cli.flags import command
 from pipeline.cli.sandbox import sandbox_app
+from pipeline.options import secret_variables
 
 BUILD = ("image", "service", "source", "context", "dockerfile", "platform", "registry", "engine")
 WHERE = ("gitops", "branch", "env", "overlay", "author", "committer", "deadline", "dry-run")
@@ -19,7 +20,11 @@ FRONT = ("argocd-client-cert", "argocd-client-key", "argocd-proxy")
 ROLLOUT = ("app", "timeout", "grace", "sync", *ARGOCD, *FRONT)
 SLACK = ("slack-channel", "slack-api-url")
 
-app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
+app = typer.Typer(
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    epilog=f"Secrets have no flag; they come from the environment: {', '.join(secret_variables())}.",
+)
 
 
 def _show_version(wanted: bool) -> None:
@@ -40,7 +45,9 @@ def _root(
 command(app, *BUILD, *WHERE, *ORDER, *ROLLOUT, "on-failure", *SLACK)(deploy.deploy)
 command(app, *BUILD, "dry-run")(deploy.build)
 command(app, "from", "image", "source", "registry", *WHERE, *ORDER, "no-push", "no-commit")(deploy.bump)
-command(app, "from", "revision", "image", "source", "gitops", "branch", "env", "overlay", *ROLLOUT)(deploy.wait)
+command(app, "from", "revision", "image", "source", "registry", "gitops", "branch", "env", "overlay", *ROLLOUT)(
+    deploy.wait
+)
 command(app, "from", *SLACK, "dry-run")(deploy.notify)
 command(app, "image", "service", "to", "source", "registry", "no-check-image", *WHERE, *ROLLOUT, *SLACK)(
     rollback.rollback

@@ -11,7 +11,7 @@ from pipeline.errors import Denied, NoSpaceLeft, NotFound, UsageError
 
 
 def edit(run: Run) -> None:
-    """Set image tags in kustomization files, to standard output or --in-place."""
+    """Set image tags in kustomization files, printed or written in place."""
     from pipeline.core import diff
     from pipeline.core.image import parse_wanted, require_commit
     from pipeline.core.kustomization import ImageEdit

@@ -122,7 +122,7 @@ def command(app: typer.Typer, *names: str) -> Callable[[Callable[[Run], None]], 
         ]
         vars(call)["__signature__"] = inspect.Signature(parameters)
         call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-        app.command(name, cls=_Command, help=function.__doc__)(call)
+        app.command(name, cls=_Command, help=function.__doc__, short_help=function.__doc__)(call)
         return function
 
     return register
@@ -145,16 +145,27 @@ def _annotation(option: Option, command: str) -> Any:
         kind = type(option.default)
     elif option.number:
         kind = float
-    shown_variable = f"  [env var: {option.variable}, one a line]" if option.spaced else ""
-    shown = f"{option.default:g}" if isinstance(option.default, float) else str(option.default)
     return Annotated[
         kind | None,
         typer.Option(
             "/".join(option.flags),
             envvar=None if option.spaced else option.variable,  # Typer would split it into words
-            help=option.instead.get(command, option.help) + shown_variable,
+            help=f"{option.instead.get(command, option.help)}  {_facts(option)}".rstrip(),
             metavar=option.metavars.get(command, option.metavar),
             rich_help_panel=option.group,
-            show_default=False if option.default in (None, False) else shown,
+            show_envvar=False,
+            show_default=False,
         ),
     ]
+
+
+def _facts(option: Option) -> str:
+    """What the table knows beside the help, as `[repeatable; env var: PIPELINE_APP; default: …]`."""
+    shown = f"{option.default:g}" if isinstance(option.default, float) else option.default
+    facts = (
+        "repeatable" if option.repeatable else "",
+        f"env var: {option.variable}{', one a line' if option.spaced else ''}" if option.variable else "",
+        f"default: {shown}" if shown not in (None, False) else "",
+    )
+    told = "; ".join(filter(None, facts))
+    return f"[{told}]" if told else ""

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.options import secret_variables
+from pipeline.sandbox.cluster import FAULT_KINDS
 from tests.cli.conftest import Done
 
 BIN = Path(sys.executable).parent
@@ -91,3 +93,21 @@ def test_a_signal_while_modules_are_loaded_is_told_as_later_ones_are(
     )
     done = run("wait", "--json", environ={"PYTHONPATH": str(tmp_path)})
     assert (done.code, done.json["outcome"]) == (code, "failed"), done.stderr
+
+
+def test_help_tells_defaults_variables_and_what_may_be_repeated() -> None:
+    shown = " ".join(run("deploy", "--help").stdout.split())
+    assert "[env var: PIPELINE_REGISTRY; default: registry.oud.kr]" in shown
+    assert "[repeatable; env var: PIPELINE_ARGOCD_HEADER, one a line]" in shown
+    assert "[env var: PIPELINE_TIMEOUT; default: 600]" in shown
+
+
+def test_help_names_every_command_in_full_and_every_secret() -> None:
+    shown = " ".join(run("--help").stdout.split())
+    assert "..." not in shown.partition("Commands:")[2]
+    assert [name for name in secret_variables() if name not in shown] == []
+
+
+def test_help_of_the_sandbox_names_every_fault() -> None:
+    shown = run("sandbox", "up", "--help").stdout
+    assert [kind for kind in FAULT_KINDS if kind not in shown] == []
