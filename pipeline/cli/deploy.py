@@ -73,14 +73,14 @@ def build(run: Run) -> None:
 def bump(run: Run) -> None:
     """Set image tags in the GitOps repository and publish the change as one commit."""
     earlier = _earlier(run)
+    if earlier.error or earlier.outcome == "planned":
+        raise UsageError(f"--from: the earlier result is {earlier.outcome!r}, so there is no image to bump")
     config = settings.application(run)
     wanted = settings.wanted_images(run)
     if not wanted and not earlier.images:
         raise UsageError("no image to bump", remedy="Pass --image NAME=TAG, or --from with the result of `build`.")
     if wanted and earlier.images:
         raise UsageError("--image and --from both name images", remedy="Pass one of them.")
-    if earlier.error or earlier.outcome == "planned":
-        raise UsageError(f"--from: the earlier result is {earlier.outcome!r}, so there is no image to bump")
     where = settings.place(run, config, earlier)
     settings.identity(run, where.name, earlier)
     run.report.update(kind="deploy")

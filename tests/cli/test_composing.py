@@ -88,6 +88,13 @@ def test_a_tag_that_moves_is_told_before_the_registry_is_asked(scene: Scene, tag
         assert (done.code, done.json["error"]["class"]) == (3, "TagIsMutable"), done.stderr
 
 
+def test_a_build_that_failed_is_told_as_what_it_is_by_bump(scene: Scene) -> None:
+    built = scene.run("build", "--service", "nosuch", "--json")
+    bumped = scene.run("bump", "--from", "-", "--json", stdin=built.stdout)
+    assert (bumped.code, bumped.json["error"]["class"]) == (2, "UsageError")
+    assert "the earlier result is 'failed'" in bumped.json["error"]["message"]
+
+
 def test_a_rollback_goes_only_to_what_stood_there(scene: Scene) -> None:
     text = scene.overlay().replace("name: openegflask\n", "name: openegflask\n    newTag: v1\n", 1)
     Path(scene.gitops.path, "overlays/production/kustomization.yaml").write_text(text)
