@@ -24,6 +24,8 @@ from pipeline.options import DEFAULT_CHANNEL
 
 
 def _expect(holds: Callable[[str], bool], expected: str) -> AfterValidator:
+    """A check of text; `expected` tells what it should be."""
+
     def check(text: str) -> str:
         if not holds(text):
             raise ValueError(f"expected {expected}")

@@ -202,8 +202,8 @@ OPTIONS = _table(
         name="order",
         group=GITOPS,
         metavar="ancestry|arrival|strict",
-        help="Which commit may follow which. Default: `ancestry`, a descendant alone; `arrival` takes one of another "
-        "branch too; `strict` refuses one that cannot be compared.",
+        help="Which commit may follow which: `ancestry` (default) refuses one of a side branch, `arrival` takes it, "
+        "`strict` also refuses one that cannot be compared.",
     ),
     Option(
         name="allow-diverged",

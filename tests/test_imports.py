@@ -55,7 +55,10 @@ def test_a_layer_imports_only_what_is_further_in(layer: str) -> None:
 
 def test_start_up_loads_no_sdk() -> None:
     """`python -m pipeline --help` must answer at once."""
-    code = "import sys, pipeline.cli.app; print(*{name.partition('.')[0] for name in sys.modules})"
+    code = (
+        "import sys, pipeline.__main__ as program; program.main(['--version'], {}); "
+        "print(*{name.partition('.')[0] for name in sys.modules})"
+    )
     loaded = set(
         subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout.split()
     )

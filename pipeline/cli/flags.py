@@ -122,6 +122,7 @@ def command(app: typer.Typer, *names: str) -> Callable[[Callable[[Run], None]], 
         ]
         vars(call)["__signature__"] = inspect.Signature(parameters)
         call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        # The list of commands would cut `help` short, but not `short_help`.
         app.command(name, cls=_Command, help=function.__doc__, short_help=function.__doc__)(call)
         return function
 

@@ -32,3 +32,9 @@ def test_a_tag_that_does_not_run_is_not_taken_for_deployed(scene: Scene, tmp_pat
     done = scene.run("wait", "--image", f"openegflask={'a' * 40}", *flags, "--json", cwd=tmp_path)
     assert done.code == 11
     assert done.json["rollout"]["applications"][0]["cause"]["reason"] == "ImageNotUsed"
+
+
+def test_images_without_an_entry_are_those_of_the_named_registry(scene: Scene) -> None:
+    wait = ("wait", "--image", f"openegnew={'a' * 40}", "--app", "openeg-system", "--json")
+    done = scene.run(*wait, "--registry", "registry.example", environ={"ARGOCD_AUTH_TOKEN": ""})
+    assert done.json["images"][0]["repository"] == "registry.example/openegnew", done.stderr
