@@ -99,6 +99,8 @@ TOOLS = (
     _sealed_secrets("sealed-secrets-controller", "cmd/controller"),
     _sealed_secrets("kubeseal", "cmd/kubeseal"),
     Component(name="kubeconform", module="github.com/yannh/kubeconform", version="v0.7.0", package="cmd/kubeconform"),
+    # Of Prometheus v3.11.3, which the GitOps template runs. Debian's is built without Kubernetes' service discovery.
+    Component(name="promtool", module="github.com/prometheus/prometheus", version="v0.311.3", package="cmd/promtool"),
 )
 
 COMPONENTS: Mapping[str, Component] = {component.name: component for component in (*CORE, *TOOLS)}
