@@ -7,12 +7,14 @@ import json
 import re
 import shutil
 import socket
+import ssl
 import subprocess
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
+from tests import needs
 from tests.template import monitoring
 from tests.template.monitoring import HOME, TEMPLATE, Object, named, rendered
 
@@ -57,7 +60,13 @@ def test_the_services_have_the_names_that_others_call_them_by() -> None:
     ports = {
         item["metadata"]["name"]: item["spec"]["ports"][0]["port"] for item in rendered() if item["kind"] == "Service"
     }
-    assert ports == {"prometheus": 9090, "grafana": 3000, "loki": 3100, "kube-state-metrics": 8080}
+    assert ports == {
+        "prometheus": 9090,
+        "grafana": 3000,
+        "loki": 3100,
+        "kube-state-metrics": 8080,
+        "blackbox-exporter": 9115,
+    }
 
 
 def test_no_file_is_forgotten() -> None:
@@ -182,7 +191,7 @@ def test_network_policies_let_in_who_must_come_in_and_nobody_else(stack: list[Ob
         ("grafana", "prometheus"),
         ("grafana", "loki"),
         (collector, "loki"),
-        *(("prometheus", other) for other in ("grafana", "loki", "kube-state-metrics", collector)),
+        *(("prometheus", other) for other in ("grafana", "loki", "kube-state-metrics", "blackbox-exporter", collector)),
     }
 
 
@@ -263,12 +272,20 @@ def test_every_alert_says_what_to_do_and_is_seen_to_fire() -> None:
 
 
 def test_what_was_asked_for_is_scraped_and_watched() -> None:
-    config = monitoring.load(HOME / "prometheus/prometheus.yaml")
-    jobs = {job["job_name"] for job in config["scrape_configs"]}
-    assert {"apps", "kubelet", "cadvisor", "kube-state-metrics", "node-exporter", "argocd", "vault"} <= jobs
+    jobs = {job["job_name"] for job in scrape_configs()}
+    assert {
+        "apps",
+        "kubelet",
+        "cadvisor",
+        "kube-state-metrics",
+        "node-exporter",
+        "argocd",
+        "vault",
+        "certificates",
+    } <= jobs
     named_in_rules = set(re.findall(r'job="([^"]+)"', json.dumps(monitoring.rules()).replace("\\", "")))
     assert named_in_rules <= jobs
-    assert {"PodCrashLooping", "SyncFailed", "VaultSealed", "ClientCertificateExpires"} <= monitoring.alerts().keys()
+    assert {"PodCrashLooping", "SyncFailed", "VaultSealed", "CertificateExpires"} <= monitoring.alerts().keys()
 
 
 def test_every_query_of_dashboards_and_alerts_parses(tmp_path: Path) -> None:
@@ -284,6 +301,10 @@ def test_every_query_of_dashboards_and_alerts_parses(tmp_path: Path) -> None:
     done = promtool("check", "rules", path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{len(found)} rules found" in done.stdout
+
+
+def scrape_configs() -> list[Any]:
+    return list(monitoring.load(HOME / "prometheus/prometheus.yaml")["scrape_configs"])
 
 
 def expressions() -> list[str]:
@@ -306,7 +327,7 @@ def test_metrics_are_those_that_somebody_exports() -> None:
     """Of each exporter its prefix; a name of no exporter's is a misspelling, or needs a scrape configuration."""
     recorded = {rule["record"] for rule in monitoring.rules() if "record" in rule} | {"ALERTS", "up"}
     known = re.compile(
-        r"kube_\w+|container_\w+|kubelet_\w+|node_\w+|argocd_\w+|vault_core_unsealed|loki_\w+|prometheus_\w+"
+        r"kube_\w+|container_\w+|kubelet_\w+|node_\w+|argocd_\w+|vault_core_unsealed|probe_\w+|loki_\w+|prometheus_\w+"
         r"|sealed_secrets_controller_\w+|apiserver_client_certificate_expiration_seconds_bucket|http_\w+"
     )
     assert {name for name in read() - recorded if not known.fullmatch(name)} == set()
@@ -329,7 +350,7 @@ def test_metrics_of_our_own_services_are_those_that_they_export() -> None:
 
 
 def test_metrics_are_kept_by_the_jobs_that_drop_others() -> None:
-    jobs = {job["job_name"]: job for job in monitoring.load(HOME / "prometheus/prometheus.yaml")["scrape_configs"]}
+    jobs = {job["job_name"]: job for job in scrape_configs()}
     for job, prefix in {"cadvisor": "container_", "apiserver": "apiserver_"}.items():
         (keep,) = jobs[job]["metric_relabel_configs"]
         used = {name for name in read() if name.startswith(prefix)}
@@ -344,6 +365,37 @@ def test_kube_state_metrics_lists_what_the_queries_read() -> None:
     for name in read():
         if kind := re.match(r"kube_([a-z]+)_", name):
             assert f"{kind[1]}s" in args, name
+
+
+# The blackbox exporter
+
+
+def test_the_blackbox_exporter_tells_when_a_certificate_ends(tmp_path: Path) -> None:
+    exporter = shutil.which("prometheus-blackbox-exporter")
+    if exporter is None:
+        needs.missing("prometheus-blackbox-exporter is not installed")
+    http, tls = _free_ports(2)
+    config = tmp_path / "blackbox.yaml"
+    config.write_text(named(rendered(), "ConfigMap", "blackbox-exporter")["data"]["blackbox.yaml"])
+    (job,) = (item for item in scrape_configs() if item["job_name"] == "certificates")
+    new = ("-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "20", "-subj", "/CN=x")
+    key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "certificate.pem")
+    subprocess.run(["openssl", "req", *new, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    told = subprocess.run(["openssl", "x509", "-in", certificate, "-noout", "-enddate"], capture_output=True, text=True)
+    server = ("openssl", "s_server", "-quiet", "-accept", f"127.0.0.1:{tls}", "-cert", certificate, "-key", key)
+    address = f"http://127.0.0.1:{http}"
+    command = (exporter, f"--config.file={config}", f"--web.listen-address=127.0.0.1:{http}")
+    with (
+        subprocess.Popen(server, stdin=subprocess.PIPE) as process,
+        _running(f"{address}/-/healthy", tmp_path, *command),
+    ):
+        asked = urllib.parse.urlencode({"module": job["params"]["module"][0], "target": f"127.0.0.1:{tls}"})
+        answer = urllib.request.urlopen(f"{address}{job['metrics_path']}?{asked}", timeout=10).read().decode()
+        process.kill()
+    values = dict(line.rsplit(" ", 1) for line in answer.splitlines() if not line.startswith("#"))
+    assert float(values["probe_success"]) == 1, (tmp_path / "log").read_text()
+    ends = told.stdout.strip().removeprefix("notAfter=")
+    assert float(values["probe_ssl_earliest_cert_expiry"]) == ssl.cert_time_to_seconds(ends)
 
 
 # Grafana
@@ -462,28 +514,26 @@ def test_loki_deletes_what_is_old() -> None:
     assert hours % 24 == 0, "whole index periods"
 
 
-@pytest.fixture
-def loki(tmp_path: Path) -> Iterator[str]:
-    """Loki with the template's configuration, on free ports of this machine; its address."""
-    with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        http, grpc = one.getsockname()[1], other.getsockname()[1]
-    config = named(rendered(), "ConfigMap", "loki")["data"]["loki.yaml"].replace("/loki", str(tmp_path / "data"))
-    config = config.replace("3100", f"{http}\n  http_listen_address: 127.0.0.1")
-    config = config.replace("9095", f"{grpc}\n  grpc_listen_address: 127.0.0.1")
-    (tmp_path / "loki.yaml").write_text(config)
-    address = f"http://127.0.0.1:{http}"
-    command = [monitoring.program("loki"), f"-config.file={tmp_path / 'loki.yaml'}"]
-    log = tmp_path / "log"
+def _free_ports(number: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+
+
+@contextmanager
+def _running(ready: str, folder: Path, *command: str) -> Iterator[None]:
+    """A server, until the end of the block, from when `ready` is answered."""
+    log = folder / "log"
     with subprocess.Popen(command, stdout=log.open("wb"), stderr=subprocess.STDOUT) as process:
         try:
             deadline = time.monotonic() + 90
-            while not _answers(f"{address}/ready"):
+            while not _answers(ready):
                 assert process.poll() is None, log.read_text()[-2000:]
                 assert time.monotonic() < deadline, log.read_text()[-2000:]
-                time.sleep(0.5)
-            yield address
+                time.sleep(0.2)
+            yield
         finally:
             process.kill()
 
@@ -493,6 +543,19 @@ def _answers(url: str) -> bool:
         return bool(urllib.request.urlopen(url, timeout=5).status == 200)
     except OSError:
         return False
+
+
+@pytest.fixture
+def loki(tmp_path: Path) -> Iterator[str]:
+    """Loki with the template's configuration, on free ports of this machine; its address."""
+    http, grpc = _free_ports(2)
+    config = named(rendered(), "ConfigMap", "loki")["data"]["loki.yaml"].replace("/loki", str(tmp_path / "data"))
+    config = config.replace("3100", f"{http}\n  http_listen_address: 127.0.0.1")
+    config = config.replace("9095", f"{grpc}\n  grpc_listen_address: 127.0.0.1")
+    (tmp_path / "loki.yaml").write_text(config)
+    address = f"http://127.0.0.1:{http}"
+    with _running(f"{address}/ready", tmp_path, monitoring.program("loki"), f"-config.file={tmp_path / 'loki.yaml'}"):
+        yield address
 
 
 def test_loki_answers_the_dashboards_queries(loki: str) -> None:
