@@ -3,8 +3,12 @@
 import json
 import re
 import shutil
+import socket
 import subprocess
+import time
+import urllib.request
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -127,3 +131,34 @@ def metrics(expression: str) -> set[str]:
     bare = re.sub(r"\{[^}]*\}|\b(by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)", " ", bare)
     words = {"and", "or", "unless", "offset", "bool"}
     return {name for name in re.findall(r"(?<![\w.:$])([a-zA-Z_:][\w:]*)(?!\s*\(|[\w:])", bare) if name not in words}
+
+
+def free_ports(number: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+
+
+@contextmanager
+def running(ready: str, folder: Path, *command: str) -> Iterator[None]:
+    """A server, until the end of the block, from when `ready` is answered."""
+    log = folder / "log"
+    with subprocess.Popen(command, stdout=log.open("wb"), stderr=subprocess.STDOUT) as process:
+        try:
+            deadline = time.monotonic() + 90
+            while not _answers(ready):
+                assert process.poll() is None, log.read_text()[-2000:]
+                assert time.monotonic() < deadline, log.read_text()[-2000:]
+                time.sleep(0.2)
+            yield
+        finally:
+            process.kill()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return bool(urllib.request.urlopen(url, timeout=5).status == 200)
+    except OSError:
+        return False
