@@ -95,7 +95,9 @@ def flags(command: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "path", [TEMPLATE / "README.md", TEMPLATE / "README.ko.md", *(TEMPLATE / ".github/workflows").iterdir()], ids=str
+    "path",
+    [TEMPLATE / "README.md", TEMPLATE / "README.ko.md", *(TEMPLATE / ".github/workflows").iterdir()],
+    ids=lambda path: path.name,
 )
 def test_every_command_and_flag_of_ours_exists(path: Path) -> None:
     text = re.sub(r"(pipeline \w+)\n\s+(--.*)\n\s+(--.*)", r"\1 \2 \3", path.read_text())

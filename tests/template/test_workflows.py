@@ -14,6 +14,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from pipeline import __version__
+from pipeline.cli.app import app
 from pipeline.resources import folder
 from tests import needs
 from tests.cli.conftest import Scene, scene
@@ -208,6 +209,15 @@ def test_a_huge_difference_is_cut_at_what_a_summary_takes(pull_request: PullRequ
     assert 900_000 < pull_request.summary.stat().st_size < 1024 * 1024
     assert "\nThe diff is cut: it has " in summary
     assert summary.count("~~~~~~~~") == 4
+
+
+def test_the_lint_step_finds_nothing_wrong_with_the_template(tmp_path: Path) -> None:
+    if "lint" not in {command.name for command in app.registered_commands}:
+        pytest.skip("there is no command `lint` yet")
+    environ = {"HOME": str(tmp_path), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    shutil.copytree(TEMPLATE, tmp_path / "work")
+    done = run(named("validate.yml", "Lint")["run"], tmp_path / "work", environ)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 # rollout.yml
