@@ -195,7 +195,9 @@ def _write_schemas(system: System, folder: Path) -> None:
     (folder / "all.json").write_text(json.dumps({"definitions": definitions}))
     for name, definition in definitions.items():
         for kind in definition.get("x-kubernetes-group-version-kind", ()):
-            file = folder / f"{kind['kind'].lower()}-{kind['group']}-{kind['version']}.json"
+            # kubeconform takes the version for the group where there is none.
+            group = kind["group"] or kind["version"]
+            file = folder / f"{kind['kind'].lower()}-{group}-{kind['version']}.json"
             file.write_text(json.dumps({"$ref": f"all.json#/definitions/{name}"}))
 
 

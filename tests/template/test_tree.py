@@ -192,8 +192,8 @@ def test_slack_hears_of_a_commit_by_hand_and_not_of_a_pipeline_s(system: System)
         commit = system.push(message)
 
         def there() -> bool:
-            operation = system.applications()["openeg-dev"]["status"]["operationState"]
-            return bool(operation.get("syncResult", {}).get("revision") == commit)
+            operation = system.applications()["openeg-dev"]["status"].get("operationState") or {}
+            return bool((operation.get("syncResult") or {}).get("revision") == commit)
 
         system.until(there)
         system.well(60)
