@@ -35,7 +35,7 @@ def connect(
 ) -> "ArgoCD":
     """A client of the Argo CD at `server` (host:port, which means https, or a URL). Opens no connection yet.
 
-    Raises UsageError for an address or a token that cannot be one, or a certificate that is not there.
+    Raises UsageError for an address or a token that cannot be one, or certificates that cannot be used.
     """
     url = server if "://" in server else f"https://{server}"
     try:

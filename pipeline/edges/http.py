@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,21 +35,18 @@ class Front:
 def pool(base_url: str, front: Front | None = None, *, connections: int = 16) -> urllib3.PoolManager:
     """A connection pool for the server at `base_url`. Redirects and retries are the caller's own decision.
 
-    Raises UsageError when a certificate file cannot be read.
+    Raises UsageError for certificates that cannot be used, and for a proxy that is no URL.
     """
     front = front or Front()
-    for path in (front.ca_bundle, front.client_certificate, front.client_key):
-        if path is not None and not path.is_file():
-            raise UsageError(f"{path}: no such certificate file", remedy="Give the path of a PEM file.")
+    files = (front.ca_bundle, front.client_certificate, front.client_key)
+    context = _tls(*files) if any(files) or base_url.startswith("https:") else None
     common: dict[str, Any] = {
         "num_pools": 4,
         "maxsize": connections,
         "retries": False,
         "timeout": urllib3.Timeout(connect=10, read=30),
         "headers": {"User-Agent": USER_AGENT, **front.headers},
-        "ca_certs": str(front.ca_bundle) if front.ca_bundle else os.environ.get("SSL_CERT_FILE"),
-        "cert_file": str(front.client_certificate) if front.client_certificate else None,
-        "key_file": str(front.client_key) if front.client_key else None,
+        "ssl_context": context,
     }
     proxy = front.proxy or _environment_proxy(base_url)
     if proxy is None:
@@ -62,6 +60,34 @@ def pool(base_url: str, front: Front | None = None, *, connections: int = 16) ->
         ) from None
 
 
+def _tls(ca_bundle: Path | None, certificate: Path | None, key: Path | None) -> ssl.SSLContext:
+    """One context for all connections: what is wrong with a file shows now, and not when the first one is opened."""
+    if key and not certificate:
+        raise UsageError(f"{key}: a key without its certificate", remedy="Give the client certificate too.")
+    trusted = ca_bundle or os.environ.get("SSL_CERT_FILE")
+    try:
+        context = ssl.create_default_context(cafile=trusted)
+    except OSError as error:
+        raise UsageError(
+            f"{trusted}: not a CA bundle: {_openssl(error)}", remedy="Give a file with certificates in PEM."
+        ) from error
+    if certificate:
+        try:
+            context.load_cert_chain(certificate, key, password=lambda: "")  # else OpenSSL would ask on the terminal
+        except OSError as error:
+            told = f"{certificate} and {key}" if key else str(certificate)
+            raise UsageError(
+                f"{told}: not a client certificate with its key: {_openssl(error)}",
+                remedy="Give both in PEM, the key without a passphrase.",
+            ) from error
+    return context
+
+
+def _openssl(error: OSError) -> str:
+    """Its words without the line of the source: `[X509] PEM lib`."""
+    return str(error.strerror).partition(" (_ssl")[0]
+
+
 def _through(proxy: str, common: Mapping[str, Any]) -> urllib3.ProxyManager:
     """Raises ValueError for what is no address of a proxy."""
     parts = urlsplit(proxy)
@@ -71,6 +97,7 @@ def _through(proxy: str, common: Mapping[str, Any]) -> urllib3.ProxyManager:
     return urllib3.ProxyManager(
         f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}",
         proxy_headers=urllib3.make_headers(proxy_basic_auth=auth) if auth else None,
+        proxy_ssl_context=common["ssl_context"],
         **common,
     )
 

@@ -217,6 +217,11 @@ def test_a_dry_run_of_what_is_there_already_neither_waits_nor_tells(scene: Scene
         (("--argocd-header", "Ö: ü"), {}),
         (("--argocd-server", "http://[::1"), {}),
         (("--argocd-proxy", "nonsense"), {}),
+        (("--argocd-ca", "nowhere.pem"), {}),
+        (("--argocd-ca", "deploy.yaml"), {}),
+        (("--argocd-client-cert", "deploy.yaml"), {}),
+        (("--argocd-client-key", "deploy.yaml"), {}),
+        (("--argocd-server", "https://127.0.0.1:1"), {"SSL_CERT_FILE": "deploy.yaml"}),
     ],
 )
 @pytest.mark.parametrize("command", ["deploy", "rollback"])

@@ -172,6 +172,30 @@ def test_a_private_ca_and_a_client_certificate_are_used(pki: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"ca_bundle": "san"}, "san: not a CA bundle: "),
+        ({"ca_bundle": "."}, "not a CA bundle: Is a directory"),
+        ({"client_certificate": "none.pem"}, "none.pem: not a client certificate with its key: No such file"),
+        ({"client_certificate": "client.pem"}, "client.pem: not a client certificate with its key: "),
+        ({"client_certificate": "client.pem", "client_key": "server.key"}, "server.key: not a client certificate"),
+        ({"client_certificate": "client.pem", "client_key": "locked.key"}, "locked.key: not a client certificate"),
+        ({"client_key": "client.key"}, "client.key: a key without its certificate"),
+    ],
+)
+def test_certificates_that_cannot_be_used_are_named_before_anything_is_asked(
+    pki: Path, files: dict[str, str], words: str
+) -> None:
+    lock = ("openssl", "pkcs8", "-topk8", "-in", "client.key", "-passout", "pass:x", "-out", "locked.key")
+    subprocess.run(lock, cwd=pki, check=True, capture_output=True)
+    paths: Any = {name: pki / file for name, file in files.items()}
+    with pytest.raises(UsageError) as raised:
+        connect("argocd.invalid", TOKEN, Front(**paths))
+    assert words in str(raised.value)
+    assert "_ssl" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
     ("address", "token"),
     [("ftp://argocd", "x"), ("https://", "x"), ("https://me:pw@argocd", "x"), ("argocd", " "), ("argocd", "a\nb")],
 )
