@@ -276,6 +276,14 @@ class RegistryUnusable(Unreachable):
     remedy = "Check --registry and the registry's logs, then run again."
 
 
+class NotArgoCD(Unreachable):
+    """What answers at the address is not Argo CD's API: a front's login page or redirect, or another path."""
+
+    remedy = (
+        "Check --argocd-server and --argocd-root-path, and give what a front before Argo CD asks for: --argocd-header."
+    )
+
+
 class SlackRefused(Unreachable):
     """Slack answered, but did not take the message. Only a warning: a notice never fails a deployment."""
 

@@ -1,6 +1,5 @@
 """The five steps as the commands call them: connect what a step needs, call it, enter its result in the report."""
 
-import contextlib
 import re
 import string
 import time
@@ -16,7 +15,7 @@ from pipeline.core.deployment import Image, Kind, Notices, Rollout
 from pipeline.core.image import Wanted, in_registry, require_commit
 from pipeline.core.links import commit_page
 from pipeline.core.order import Rule
-from pipeline.errors import ImageNotFound, NotAvailableYet, PipelineError, Unreachable, UsageError
+from pipeline.errors import ImageNotFound, NotArgoCD, NotAvailableYet, PipelineError, Unreachable, UsageError
 
 if TYPE_CHECKING:
     from pipeline.core.kustomization import Entry
@@ -209,8 +208,8 @@ class Awaiting:
 def awaiting(run: Run, where: Place | None, *, must_exist: bool = False) -> Awaiting:
     """Read every setting of the wait, so that a wrong one is an error before it can leave half a deployment.
 
-    With `must_exist` Argo CD is asked for the applications too, and raises ApplicationNotFound or ArgoCDDenied; an
-    Argo CD that does not answer now may do so when its turn comes.
+    With `must_exist` Argo CD is asked for the applications too, and raises ApplicationNotFound, ArgoCDDenied or
+    NotArgoCD; an Argo CD that does not answer now may do so when its turn comes.
     """
     from pipeline.edges import argocd
 
@@ -234,8 +233,12 @@ def awaiting(run: Run, where: Place | None, *, must_exist: bool = False) -> Awai
         project=run.text("argocd-project", target.project if target else None),
     )
     for name in names if must_exist else ():
-        with contextlib.suppress(Unreachable):
+        try:
             client.get(name)
+        except NotArgoCD:
+            raise
+        except Unreachable:
+            break
     return Awaiting(
         argocd=client,
         applications=names,

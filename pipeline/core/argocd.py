@@ -10,7 +10,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.errors import ApplicationNotFound, ArgoCDDenied
+from pipeline.errors import ApplicationNotFound, ArgoCDDenied, Unreachable
 
 Json = Mapping[str, Any]
 
@@ -173,9 +173,9 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Down:
-    """Argo CD stopped answering."""
+    """Argo CD stopped giving answers that can be used."""
 
-    why: str
+    error: Unreachable
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from pipeline.core.argocd import Operation, Pod, Resource
 from pipeline.core.deployment import Application, Cause, Image, RolloutOutcome
 from pipeline.core.observation import Observation, matches
 from pipeline.core.wording import short
+from pipeline.errors import Unreachable
 
 DEFAULT_GRACE_SECONDS = 30.0
 BACKOFF_GRACE_SECONDS = 2.0
@@ -137,9 +138,10 @@ def timed_out(seen: Observation, seconds: float) -> Final:
     return _bad(seen, "timed_out", "TimedOut", message, pod)
 
 
-def unanswered(seen: Observation, seconds: float, why: str) -> Application:
-    """The verdict when Argo CD has not answered for so long."""
-    return _bad(seen, "unreachable", "Unreachable", f"no answer for {seconds:.0f} s: {why}").application
+def unanswered(seen: Observation, seconds: float, error: Unreachable) -> Application:
+    """The verdict when Argo CD has not answered for so long, or something else has in its place."""
+    message = f"no usable answer for {seconds:.0f} s: {error}"
+    return _bad(seen, "unreachable", type(error).__name__, message).application
 
 
 def _obstacle(seen: Observation) -> str:

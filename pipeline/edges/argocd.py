@@ -19,7 +19,7 @@ from pipeline.core.argocd import Evidence, Pod, State, Tree, parse_state, parse_
 from pipeline.core.secret import Secret
 from pipeline.edges.argocd_feed import CONNECTIONS, Feed
 from pipeline.edges.http import Front, pool, reaching
-from pipeline.errors import ApplicationNotFound, ArgoCDDenied, PipelineError, Unreachable, UsageError
+from pipeline.errors import ApplicationNotFound, ArgoCDDenied, NotArgoCD, PipelineError, Unreachable, UsageError
 
 IDLE_SECONDS = 60.0
 """A stream that is silent for so long is opened anew, in case the network forgot it."""
@@ -244,16 +244,10 @@ class ArgoCD:
             project = f" in the project {self._project!r}" if self._project else ""
             raise ApplicationNotFound(f"{application}: {where} has no such application{project}")
         if 300 <= response.status < 400:
-            raise Unreachable(
-                f"{where} redirects to {response.headers.get('Location', '?').partition('?')[0]}",
-                remedy="Give the address it redirects to, or the header that a front's login asks for.",
-            )
-        if response.status in {200, 404}:
+            raise NotArgoCD(f"{where} redirects to {response.headers.get('Location', '?').partition('?')[0]}")
+        if response.status in {200, 403, 404}:
             kind = response.headers.get("Content-Type", "no content type")
-            raise Unreachable(
-                f"{where} answers {response.status} with {kind}: this is not Argo CD's API",
-                remedy="Check --argocd-server and --argocd-root-path, and what a front before it asks for.",
-            )
+            raise NotArgoCD(f"{where} answers {response.status} with {kind}: this is not Argo CD's API")
         raise Unreachable(f"{where} answers {response.status}: {message}")
 
 

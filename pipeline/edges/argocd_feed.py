@@ -208,7 +208,7 @@ class Feed:
         except Unreachable as error:
             if self._answering:
                 self._answering = False
-                self._queue.put(Down(str(error)))
+                self._queue.put(Down(error))
             return False
         else:
             self._refused.discard(name)

@@ -18,6 +18,7 @@ from pipeline.core.rollout import Final, Question, judge, timed_out, unanswered
 from pipeline.errors import (
     ApplicationNotFound,
     ArgoCDDenied,
+    NotArgoCD,
     PipelineError,
     RolloutFailed,
     RolloutSuspended,
@@ -225,7 +226,7 @@ class _Wait:
                 self._lose(watch, error)
             case Down():
                 self._down, self._down_since = event, self._clock()
-                self._progress.say(f"Argo CD does not answer ({event.why}); trying again")
+                self._progress.say(f"Argo CD gives no usable answer ({event.error}); trying again")
             case Up():
                 self._down = None
                 self._progress.say("Argo CD answers again")
@@ -388,7 +389,7 @@ class _Wait:
             seen = self._observe(watch, watch.state or State(name=watch.name))
             if self._down:
                 seconds = self._clock() - self._down_since
-                self._end(watch, unanswered(seen, seconds, self._down.why))
+                self._end(watch, unanswered(seen, seconds, self._down.error))
             else:
                 self._end(watch, self._explained(watch, timed_out(seen, self._inputs.timeout_seconds)))
 
@@ -435,6 +436,7 @@ _REMEDIES = {
     "SyncWindow": "Wait for the window to end, or change it in the project's syncWindows.",
     "Unavailable": "Argo CD could not reach its repo-server or git: mend that, then run `wait` again.",
     "BranchRewritten": "Find out who rewrote the branch, then deploy again.",
+    "NotArgoCD": NotArgoCD.remedy,
     "ImageNotUsed": "Compare the entry's name with `image:` in the manifests: they must be the same.",
 }
 

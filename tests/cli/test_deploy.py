@@ -11,6 +11,7 @@ import pytest
 from pipeline.sandbox.cluster import Fault
 from pipeline.sandbox.world import SLACK_TOKEN
 from tests.cli.conftest import Done, Scene
+from tests.edges.scripted_server import scripted
 
 
 def slack(scene: Scene) -> dict[str, str]:
@@ -278,6 +279,26 @@ def test_an_image_that_no_manifest_names_is_warned_of_after_the_wait(scene: Scen
     assert "warning: no manifest of openeg-system names" in done.stderr
     assert "'openegflsk'" in done.stderr
     assert "warning" not in scene.run("wait", *flags).stderr
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers"),
+    [(200, "<h1>Log in</h1>", {}), (404, "<h1>nginx</h1>", {}), (302, "", {"Location": "https://sso.example/?a"})],
+)
+def test_what_answers_in_argocds_place_is_no_outage(
+    scene: Scene, status: int, body: str, headers: dict[str, str]
+) -> None:
+    with scripted() as front:
+        front.otherwise = lambda exchange: exchange.answer(status, body, **headers)
+        there = {"ARGOCD_SERVER": front.url}
+        deployed = scene.run("deploy", "--json", environ=there)
+        waited = scene.run("wait", "--revision", "a" * 40, "--app", "x", "--timeout", "2", "--json", environ=there)
+    assert (deployed.code, deployed.json["error"]["class"]) == (7, "NotArgoCD"), deployed.stderr
+    assert len(scene.log()) == 1, "nothing was published"
+    assert "images" not in deployed.json, "nothing was built"
+    assert "no usable answer for 2 s: Argo CD at http" in waited.json["error"]["message"]
+    for done in (deployed, waited):
+        assert (done.code, "--argocd-root-path" in done.json["error"]["remedy"]) == (7, True)
 
 
 def test_headers_for_a_front_come_from_the_environment_one_a_line(scene: Scene) -> None:

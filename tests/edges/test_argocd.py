@@ -13,7 +13,7 @@ from pipeline.core.argocd import Pod, Tree
 from pipeline.core.secret import Secret
 from pipeline.edges.argocd import ArgoCD, connect
 from pipeline.edges.http import USER_AGENT, Front
-from pipeline.errors import ApplicationNotFound, ArgoCDDenied, PipelineError, Unreachable, UsageError
+from pipeline.errors import ApplicationNotFound, ArgoCDDenied, NotArgoCD, PipelineError, Unreachable, UsageError
 from tests.argocd_shapes import OURS, application, pod, tree
 from tests.edges.scripted_server import Exchange, Scripted, scripted
 
@@ -83,10 +83,10 @@ UNKNOWN = {"error": "x", "code": 5, "message": 'applications.argoproj.io "demo" 
         ((403, DENIED), "default", ArgoCDDenied, "it is not in the project 'default', or this account"),
         ((403, RBAC), None, ArgoCDDenied, "applications, get, default/demo, sub: ci"),
         ((404, UNKNOWN), "default", ApplicationNotFound, "has no such application in the project 'default'"),
-        ((404, "<h1>nginx</h1>"), None, Unreachable, "answers 404 with text/html: this is not Argo CD's API"),
-        ((200, "<h1>Log in</h1>"), None, Unreachable, "answers 200 with text/html: this is not Argo CD's API"),
-        ((403, "<h1>Forbidden</h1>"), None, Unreachable, "answers 403"),
-        ((302, "", "https://sso.example/"), None, Unreachable, "redirects to https://sso.example/"),
+        ((404, "<h1>nginx</h1>"), None, NotArgoCD, "answers 404 with text/html: this is not Argo CD's API"),
+        ((200, "<h1>Log in</h1>"), None, NotArgoCD, "answers 200 with text/html: this is not Argo CD's API"),
+        ((403, "<h1>Forbidden</h1>"), None, NotArgoCD, "answers 403 with text/html: this is not"),
+        ((302, "", "https://sso.example/"), None, NotArgoCD, "redirects to https://sso.example/"),
         ((503, "upstream"), None, Unreachable, "answers 503: upstream"),
         ((415, "Invalid content type"), None, Unreachable, "answers 415: Invalid content type"),
     ],

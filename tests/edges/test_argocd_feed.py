@@ -224,7 +224,7 @@ def test_a_restart_of_the_server_is_survived(watch: Watch, world: World) -> None
     world.server.otherwise = lambda exchange: exchange.answer(503, "restarting")
     world.server.ended.set()  # ends the stream that is open
     silent = until(feed, Down)
-    assert "answers 503: restarting" in silent.why
+    assert "answers 503: restarting" in str(silent.error)
     world.server.ended.clear()
     world.server.otherwise = world.route
     world.server.routes[STREAM] = world.stream

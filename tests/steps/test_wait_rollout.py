@@ -370,16 +370,16 @@ def test_argocd_looks_at_git_again_while_our_commit_is_not_there() -> None:
 
 def test_a_short_outage_is_survived_and_told() -> None:
     story = Story(
-        [(0.0, seen(health="Progressing")), (1.0, Down("refused")), (40.0, Up()), (41.0, seen())],
+        [(0.0, seen(health="Progressing")), (1.0, Down(Unreachable("refused"))), (40.0, Up()), (41.0, seen())],
         tree_now=tree(pod()),
     )
     assert only(run(story)).outcome == "deployed"
-    assert story.said == ["Argo CD does not answer (refused); trying again", "Argo CD answers again"]
+    assert story.said == ["Argo CD gives no usable answer (refused); trying again", "Argo CD answers again"]
 
 
 @pytest.mark.parametrize(("timeout", "ends"), [(600.0, 61.0), (30.0, 30.0)])
 def test_a_long_outage_is_unreachable_also_when_the_deadline_comes_first(timeout: float, ends: float) -> None:
-    story = Story([(0.0, seen(health="Progressing")), (1.0, Down("connection refused"))])
+    story = Story([(0.0, seen(health="Progressing")), (1.0, Down(Unreachable("connection refused")))])
     one = only(run(story, timeout_seconds=timeout))
     assert one.cause is not None
     assert (one.outcome, story.now) == ("unreachable", ends)
@@ -399,7 +399,8 @@ def test_an_outage_of_what_renders_manifests_is_told_although_git_is_looked_at_a
 
 def test_a_refresh_that_an_outage_swallowed_is_asked_for_again() -> None:
     story = Story(
-        [(0.0, Down("refused")), (3.0, seen(OLD)), (3.0, Up()), (3.5, seen(refreshed=True))], tree_now=tree(pod())
+        [(0.0, Down(Unreachable("refused"))), (3.0, seen(OLD)), (3.0, Up()), (3.5, seen(refreshed=True))],
+        tree_now=tree(pod()),
     )
     assert only(run(story)).outcome == "deployed"
     assert story.asked[1:3] == ["refresh demo at 0", "refresh demo at 3"]
