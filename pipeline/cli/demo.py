@@ -104,6 +104,8 @@ def _introduce(engine: str, setting: str) -> None:
 
 def _environment(stage: "Stage", engine: str) -> dict[str, str]:
     """What a CI job would be given."""
+    from pipeline.sandbox.story import PAST_PROXIES
+
     ours = ("PIPELINE_", "ARGOCD_", "SLACK_", "GITHUB_", "GITOPS_")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return {
@@ -112,7 +114,7 @@ def _environment(stage: "Stage", engine: str) -> dict[str, str]:
         "ARGOCD_AUTH_TOKEN": stage.token,
         "PIPELINE_ENGINE": engine,
         "PIPELINE_TIMEOUT": "60",
-        "NO_PROXY": "127.0.0.1",
+        **PAST_PROXIES,
     }
 
 

@@ -62,6 +62,7 @@ def up(run: Run) -> None:
 
 
 def _introduction(sandbox: "World", gitops_url: str, applications: tuple[str, ...]) -> str:
+    from pipeline.sandbox.story import PAST_PROXIES
     from pipeline.sandbox.world import SLACK_TOKEN
 
     return f"""# The sandbox serves on {sandbox.url} until you press Ctrl-C. In another shell:
@@ -71,6 +72,7 @@ export PIPELINE_GITOPS={gitops_url}
 export PIPELINE_APP='{" ".join(applications)}'
 export PIPELINE_REGISTRY={sandbox.registry_host}
 export SLACK_API_URL={sandbox.slack_url}api/ SLACK_BOT_TOKEN={SLACK_TOKEN.reveal()}
+export {" ".join(f"{name}={value}" for name, value in PAST_PROXIES.items())}
 
 # What is there:                  curl {sandbox.url}/sandbox/
 # The messages that Slack got:    {sandbox.slack_url}

@@ -1,6 +1,7 @@
 """HTTP, as the registry and Argo CD need it: one connection pool with everything a private front asks for."""
 
 import contextlib
+import ipaddress
 import os
 import re
 import ssl
@@ -104,10 +105,17 @@ def _through(proxy: str, common: Mapping[str, Any]) -> urllib3.ProxyManager:
 
 def _environment_proxy(url: str) -> str | None:
     parts = urlsplit(url)
-    proxies = getproxies()
-    if proxy_bypass(parts.netloc.rpartition("@")[2]):
-        return None
-    return proxies.get(parts.scheme)
+    server = parts.netloc.rpartition("@")[2]
+    return None if is_loopback(server) or proxy_bypass(server) else getproxies().get(parts.scheme)
+
+
+def is_loopback(server: str) -> bool:
+    """Whether `server` (host and port) is this machine, where plain HTTP is safe and no proxy can help."""
+    try:
+        host = urlsplit(f"//{server}").hostname or ""
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ https://distribution.github.io/distribution/spec/auth/token/ and …/oauth/.
 """
 
 import hashlib
-import ipaddress
 import json
 import re
 import time
@@ -19,7 +18,7 @@ import tenacity
 import urllib3
 
 from pipeline.core.image import DOCKER_HUB, split_registry
-from pipeline.edges.http import pool, reaching
+from pipeline.edges.http import is_loopback, pool, reaching
 from pipeline.edges.registry_login import Login, Logins
 from pipeline.errors import PushFailed, RegistryDenied, RegistryUnusable
 from pipeline.steps.build_image import REVISION_LABEL, Found
@@ -48,7 +47,7 @@ class _Place:
     @property
     def base(self) -> str:
         server = "registry-1.docker.io" if self.host == DOCKER_HUB else self.host
-        return f"{'http' if _is_loopback(server) else 'https'}://{server}"
+        return f"{'http' if is_loopback(server) else 'https'}://{server}"
 
     def url(self, rest: str) -> str:
         return f"{self.base}/v2/{self.path}/{rest}"
@@ -194,7 +193,7 @@ class OciRegistry:
     def _request(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> _Response:
         """One request, tried again briefly when the server is busy or drops the connection."""
         origin = _origin(url)
-        secure = url.startswith("https://") or (url.startswith("http://") and _is_loopback(urlsplit(url).netloc))
+        secure = url.startswith("https://") or (url.startswith("http://") and is_loopback(urlsplit(url).netloc))
         if not secure:
             raise RegistryUnusable(f"{_shown(url)}: not asked, since only https is safe beyond this machine")
         if origin not in self._pools:
@@ -297,12 +296,3 @@ def _with_query(url: str, query: Mapping[str, str]) -> str:
 def _shown(url: str) -> str:
     """The URL without its query, which may be a signature."""
     return url.partition("?")[0]
-
-
-def _is_loopback(server: str) -> bool:
-    """Whether `server` (host and port) is this machine, where plain HTTP is safe: Docker's own rule."""
-    try:
-        host = urlsplit(f"//{server}").hostname or ""
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -9,7 +9,9 @@ from typing import Protocol
 from pipeline.resources import folder
 
 REGISTRY = "registry.oud.kr"
-_CLEAN = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0"}
+PAST_PROXIES = dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost")
+"""Environment for whoever talks to the sandbox: git and Slack's client would ask a proxy for this machine too."""
+_CLEAN = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0", **PAST_PROXIES}
 
 
 class GitHost(Protocol):

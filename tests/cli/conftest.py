@@ -91,6 +91,7 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
         environ = {
             **inherited,
+            **story.PAST_PROXIES,
             "HOME": str(tmp_path / "home"),
             "ARGOCD_SERVER": sandbox.argocd_url,
             "ARGOCD_AUTH_TOKEN": sandbox.token.reveal(),

@@ -220,7 +220,7 @@ def test_a_full_disk_is_told_as_such_by_edit(scene: Scene, tmp_path: Path) -> No
         {"PIPELINE_ARGOCD_PROXY": "http://usr:hunter2@127.0.0.1:99999"},
         {"PIPELINE_ARGOCD_PROXY": "http://usr:hunter2/x@127.0.0.1:9"},
         {"PIPELINE_ARGOCD_PROXY": "http://[usr:hunter2@127.0.0.1"},
-        {"http_proxy": "http://usr:hunter2@127.0.0.1:99999", "NO_PROXY": "", "no_proxy": ""},
+        {"https_proxy": "http://usr:hunter2@127.0.0.1:99999", "ARGOCD_SERVER": "argocd.invalid"},
         {"ARGOCD_SERVER": "https://usr:hunter2@127.0.0.1:99999"},
         {"ARGOCD_SERVER": "https://[usr:hunter2@127.0.0.1"},
         {"PIPELINE_ARGOCD_HEADER": "Authorization Bearer hunter2"},

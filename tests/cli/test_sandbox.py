@@ -22,6 +22,7 @@ def up(tmp_path: Path, *flags: str) -> Iterator[dict[str, str]]:
     """The exported variables of a running sandbox, among the machine's own; it ends well on Ctrl-C."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
     clean |= {"HOME": str(tmp_path), "TMPDIR": str(tmp_path / "tmp")}
+    clean |= {"http_proxy": "http://127.0.0.1:1", "NO_PROXY": "", "no_proxy": ""}
     (tmp_path / "tmp").mkdir()
     command = (sys.executable, "-m", "pipeline", "sandbox", "up", *flags)
     with subprocess.Popen(command, env=clean, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:

@@ -137,6 +137,15 @@ def test_an_http_proxy_is_gone_through(server: Scripted) -> None:
     assert not server.requests
 
 
+def test_the_environment_s_proxy_is_not_asked_for_this_machine(
+    server: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"http_proxy": "http://127.0.0.1:1", "NO_PROXY": "", "no_proxy": ""}.items():
+        monkeypatch.setenv(name, value)
+    server.routes[DEMO] = answering(200, application())
+    assert client(server).get("demo").name == "demo"
+
+
 @pytest.fixture(scope="module")
 def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A CA, a server's and a client's certificate."""
