@@ -205,11 +205,12 @@ class ArgoCD:
         seconds: float = 10.0,
         stream: bool = False,
     ) -> urllib3.BaseHTTPResponse:
-        headers = {**self._pool.headers, "Accept": "application/json"}
+        headers = urllib3.HTTPHeaderDict(self._pool.headers, Accept="application/json")
         if method != "GET":
             headers["Content-Type"] = "application/json"  # Argo CD asks for it, also where there is no body
-        if any(name.lower() == "authorization" for name in headers):  # the front's own; Argo CD takes a cookie too
-            headers["Cookie"] = f"argocd.token={self._token.reveal().strip()}"
+        if "Authorization" in headers:  # the front's own; Argo CD takes a cookie too
+            ours = f"argocd.token={self._token.reveal().strip()}"
+            headers["Cookie"] = "; ".join(filter(None, (headers.get("Cookie"), ours)))
         else:
             headers["Authorization"] = f"Bearer {self._token.reveal().strip()}"
         query = {**(fields or {}), **({"project": self._project} if self._project else {})}

@@ -122,11 +122,17 @@ def test_extra_headers_and_a_root_path_reach_the_front(server: Scripted) -> None
     assert (headers["CF-Access-Client-Id"], headers["User-Agent"]) == ("abc", USER_AGENT)
 
 
-def test_where_the_front_takes_the_authorization_header_the_token_is_a_cookie(server: Scripted) -> None:
+@pytest.mark.parametrize(
+    ("own", "cookie"),
+    [({}, "argocd.token=marked-token"), ({"cookie": "CF_Session=x"}, "CF_Session=x; argocd.token=marked-token")],
+)
+def test_where_the_front_takes_the_authorization_header_the_token_is_a_cookie(
+    server: Scripted, own: dict[str, str], cookie: str
+) -> None:
     server.routes[DEMO] = answering(200, application())
-    client(server, front=Front(headers={"authorization": "Basic abc"})).get("demo")
+    client(server, front=Front(headers={"authorization": "Basic abc", **own})).get("demo")
     headers = server.requests[0].headers
-    assert (headers["Authorization"], headers["Cookie"]) == ("Basic abc", "argocd.token=marked-token")
+    assert (headers["Authorization"], headers.get_all("Cookie")) == ("Basic abc", [cookie])
 
 
 def test_an_http_proxy_is_gone_through(server: Scripted) -> None:
