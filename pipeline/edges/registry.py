@@ -154,6 +154,8 @@ class OciRegistry:
         """The Authorization header that answers `challenge`."""
         offers = _challenges(challenge)
         login = self._logins.at(place.host)
+        if login and login.bearer:
+            return f"Bearer {login.password.reveal()}"
         if "bearer" in offers:
             return f"Bearer {self._token(place, offers['bearer'], login)}"
         if "basic" not in offers:

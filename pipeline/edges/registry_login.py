@@ -6,6 +6,7 @@ https://github.com/docker/docker-credential-helpers (the helpers' protocol).
 
 import base64
 import json
+import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ class Login:
 
     username: str | None
     password: Secret
+    bearer: bool = False
+    """Whether `password` is a token for the registry itself, which no other is exchanged for."""
 
     def encoded(self) -> str:
         """`user:password` in base64, as Basic authentication and Docker's configuration want it."""
@@ -69,7 +72,7 @@ class Logins:
                 f"{path}: {error}", remedy="Mend the file, or log in anew with `docker login`."
             ) from None
         if isinstance(config, dict) and all(
-            isinstance(config.get(key) or {}, dict) for key in ("auths", "credHelpers")
+            isinstance(config.get(key), dict | None) for key in ("auths", "credHelpers")
         ):
             return config
         raise ConfigInvalid(f"{path}: is not a Docker configuration", remedy="Log in anew with `docker login`.")
@@ -92,18 +95,32 @@ def for_registry(registry: str, username: str | None, password: Secret | None, e
 
 def _entry(auths: Mapping[str, Any], host: str) -> Login | None:
     for key, entry in auths.items():
-        if _host_of(key) != host or not isinstance(entry, dict):
+        if _host_of(key) != host:
             continue
-        if token := entry.get("identitytoken"):
-            return Login(None, Secret(token))
-        if auth := entry.get("auth"):
-            try:
-                username, _, password = base64.b64decode(auth, validate=True).decode().partition(":")
-            except (TypeError, ValueError):
-                raise ConfigInvalid(
-                    f"Docker's config.json: the `auth` of {key} is damaged", remedy="Log in anew with `docker login`."
-                ) from None
-            return Login(username, Secret(password))
+        try:
+            login = _login(entry or {})
+        except (AttributeError, TypeError, ValueError):
+            raise ConfigInvalid(
+                f"Docker's config.json: the login of {key} is damaged", remedy="Log in anew with `docker login`."
+            ) from None
+        if login:
+            return login
+    return None
+
+
+def _login(entry: Mapping[str, Any]) -> Login | None:
+    """What one entry of `auths` holds, in Docker's own order. Raises TypeError, ValueError and others for nonsense."""
+    if token := entry.get("registrytoken"):
+        if not re.fullmatch(r"[\x21-\x7e]+", token):
+            raise ValueError("no header can carry it")
+        return Login(None, Secret(token), bearer=True)
+    if token := entry.get("identitytoken"):
+        return Login(None, Secret(token))
+    if auth := entry.get("auth"):
+        username, _, password = base64.b64decode(auth, validate=True).decode().partition(":")
+        return Login(username, Secret(password))
+    if entry.get("username") and entry.get("password"):
+        return Login(str(entry["username"]), Secret(str(entry["password"])))
     return None
 
 

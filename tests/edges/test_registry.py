@@ -281,11 +281,38 @@ def test_a_helper_that_knows_nothing_leaves_us_nobody(tmp_path: Path) -> None:
     assert helper(tmp_path, "echo credentials not found in native keychain; exit 1").at("ghcr.io") is None
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"auths": [1]}', '{"auths": {"ghcr.io": {"auth": "%%%"}}}', "\xff"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("{", "[]", "\xff", '{"auths": [1]}', '{"auths": []}', '{"credHelpers": ""}'),
+        '{"auths": {"ghcr.io": {"auth": "%%%"}}}',
+        '{"auths": {"ghcr.io": {"registrytoken": "hunter2\\n"}}}',
+        '{"auths": {"ghcr.io": ["hunter2"]}}',
+    ],
+)
 def test_a_damaged_configuration_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.json").write_text(text, encoding="latin-1")
-    with pytest.raises(ConfigInvalid, match=r"config\.json"):
+    with pytest.raises(ConfigInvalid, match=r"config\.json") as caught:
         Logins({"DOCKER_CONFIG": str(tmp_path)}).at("ghcr.io")
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("entry", "sent"),
+    [
+        ({"username": "ci", "password": "pw"}, "Basic Y2k6cHc="),
+        ({"registrytoken": "let-me-in"}, "Bearer let-me-in"),
+        ({"registrytoken": "let-me-in", "auth": "Y2k6cHc="}, "Bearer let-me-in"),
+    ],
+)
+def test_every_kind_of_entry_in_docker_s_configuration_is_used(
+    serve: Serve, tmp_path: Path, entry: dict[str, str], sent: str
+) -> None:
+    registry = serve()
+    challenge = {"WWW-Authenticate": 'Basic realm="r"'}
+    registry.answer = lambda request: (404, {}, b"") if request.authorization == sent else (401, challenge, b"")
+    (tmp_path / "config.json").write_bytes(encoded({"auths": {registry.host: entry}}))
+    assert OciRegistry(Logins({"DOCKER_CONFIG": str(tmp_path)})).look_up(f"{registry.host}/app", COMMIT) is None
 
 
 @pytest.mark.parametrize(
