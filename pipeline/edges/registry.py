@@ -158,6 +158,11 @@ class OciRegistry:
             return f"Bearer {login.password.reveal()}"
         if "bearer" in offers:
             return f"Bearer {self._token(place, offers['bearer'], login)}"
+        if not challenge.strip():
+            raise RegistryDenied(
+                f"{place}: {place.host} answers 401 and names no way to log in",
+                remedy="See whether a front stands before the registry, and what that asks for.",
+            )
         if "basic" not in offers:
             raise RegistryDenied(f"{place.host} asks for an unknown way to log in: {challenge[:100]!r}")
         if login is None or login.username is None:
@@ -165,7 +170,9 @@ class OciRegistry:
         return f"Basic {login.encoded()}"
 
     def _token(self, place: _Place, offer: Mapping[str, str], login: Login | None) -> str:
-        realm = offer.get("realm", "")
+        realm = offer.get("realm")
+        if not realm:
+            raise RegistryUnusable(f"{place}: {place.host} asks for a token, and does not say where to get one")
         scope = offer.get("scope") or f"repository:{place.path}:pull"
         query = {"service": offer.get("service", ""), "scope": scope}
         if login is not None and login.username is None:
@@ -253,8 +260,10 @@ def _challenges(header: str) -> dict[str, dict[str, str]]:
 
     >>> _challenges('Bearer realm="https://a/token",scope="x:pull,push", Basic realm="b"')
     {'bearer': {'realm': 'https://a/token', 'scope': 'x:pull,push'}, 'basic': {'realm': 'b'}}
+    >>> _challenges("Basic")
+    {'basic': {}}
     """
-    parts = re.split(r"(?:^|,)\s*(bearer|basic)\s+", header, flags=re.IGNORECASE)
+    parts = re.split(r"(?:^|,)\s*(bearer|basic)(?![^\s,])", header, flags=re.IGNORECASE)
     return {
         scheme.lower(): parse_keqv_list([item for item in parse_http_list(parameters) if "=" in item])
         for scheme, parameters in zip(parts[1::2], parts[2::2], strict=True)

@@ -422,11 +422,11 @@ def test_a_token_server_that_gives_none_is_named(
     ("challenge", "words"),
     [
         ("Negotiate", "unknown way to log in: 'Negotiate'"),
-        ("", "unknown way to log in"),
+        ("", "answers 401 and names no way to log in"),
         ('Bearer realm="http://tokens.example/token"', "only https is safe"),
         ('Bearer realm="ftp://127.0.0.1/token"', "only https is safe"),
         ('Bearer realm="http://["', "is not an address"),
-        ("Bearer ", "only https is safe|unknown way"),
+        ("Bearer", "asks for a token, and does not say where"),
     ],
 )
 def test_a_challenge_that_cannot_be_met_safely_is_refused(
@@ -438,11 +438,14 @@ def test_a_challenge_that_cannot_be_met_safely_is_refused(
         OciRegistry(owner(registry.host, tmp_path)).look_up(f"{registry.host}/app", COMMIT)
 
 
-def test_basic_is_found_beside_an_unknown_scheme(serve: Serve, tmp_path: Path) -> None:
+@pytest.mark.parametrize("challenge", ['Basic realm="a, b"', "Basic", "Negotiate, Basic", 'basic,Digest realm="x"'])
+def test_basic_is_found_alone_and_beside_unknown_schemes(serve: Serve, tmp_path: Path, challenge: str) -> None:
     registry = serve()
     registry.answer = lambda request: (
-        (404, {}, b"") if request.authorization else (401, {"WWW-Authenticate": 'Basic realm="a, b"'}, b"")
+        (404, {}, b"") if request.authorization else (401, {"WWW-Authenticate": challenge}, b"")
     )
+    with pytest.raises(RegistryDenied, match="asks for a user and password, and none is known"):
+        OciRegistry(nobody(tmp_path)).look_up(f"{registry.host}/app", COMMIT)
     assert OciRegistry(owner(registry.host, tmp_path)).look_up(f"{registry.host}/app", COMMIT) is None
 
 
