@@ -100,14 +100,24 @@ def parse_address(address: str, token: Secret | None) -> Address:
     scheme = re.match("([A-Za-z][A-Za-z0-9+.-]*)(://-?|::)", address)
     if scheme and (scheme[1] not in _SCHEMES or scheme[2] != "://"):
         raise UsageError(f"{scheme[0]}…: git has no such address here", remedy="Write an https:// or ssh:// URL.")
-    if not re.match("https?://", address):
-        return Address(re.sub(r"^(ssh://[^/@:]*):[^/@]*@", r"\1@", address))
+    if not scheme or scheme[1] == "file":
+        return Address(address)
     try:
         parts = urlsplit(address)
-    except ValueError as error:
-        raise UsageError(f"the repository's address is not a URL: {error}") from None
+        wrong = parts.query or parts.fragment or "@" in parts.path or parts.port == 0
+    except ValueError:
+        wrong = True
+    if wrong:
+        raise UsageError(
+            "the repository's address is not a URL: a wrong port, a query, a fragment, or '@' in its path",
+            remedy="Write https://HOST/PATH; in user and password write / as %2F, ? as %3F, # as %23 and @ as %40.",
+        )
+    server = parts.netloc.rpartition("@")[2]
+    if not scheme[1].startswith("http"):
+        there = f"{parts.username}@{server}" if parts.username else server
+        return Address(urlunsplit(parts._replace(netloc=there)))
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
-    url = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    url = urlunsplit(parts._replace(netloc=server))
     if password or token:
         secret = password or (token.reveal() if token else "")
         return Address(url, Secret(f"{user or _ANY_USER}:{secret}"))

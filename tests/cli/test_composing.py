@@ -233,6 +233,29 @@ def test_a_wrong_address_or_header_does_not_repeat_its_secret(scene: Scene, envi
 
 
 @pytest.mark.parametrize(
+    "address",
+    [
+        "https://git.invalid:99999/x",
+        "https://git.invalid/x?token=hunter2",
+        "https://git.invalid/x#hunter2",
+        "https://git.invalid/hunter2@x",
+        "https://usr:hunter2/@git.invalid/x",
+        "https://usr:hunter2?@git.invalid/x",
+        "https://usr:hunter2#@git.invalid/x",
+        "https://usr:hunter2\u2100@git.invalid/x",
+        "https://usr:hunter2",
+        "ssh://usr:hunter2/@git.invalid/x",
+    ],
+)
+def test_an_address_that_may_hold_a_secret_in_the_wrong_place_is_not_repeated(scene: Scene, address: str) -> None:
+    bump = ("bump", "--image", f"openegflask={A}", "--no-check-image", "--json")
+    done = scene.run(*bump, environ={"PIPELINE_GITOPS": address})
+    assert (done.code, done.json["error"]["class"]) == (2, "UsageError"), done.stderr
+    assert "hunter2" not in done.stdout + done.stderr
+    assert "%40" in done.json["error"]["remedy"]
+
+
+@pytest.mark.parametrize(
     ("text", "words"),
     [
         ("services: {a: {image: 2024-13-45}}", "quote it"),
