@@ -108,7 +108,7 @@ def wait(run: Run) -> None:
     config = settings.application(run)
     # The GitOps repository tells which revision descends from which; without it, equal is all that can be seen.
     named = run.text("gitops", config.gitops.url if config else None, known.repository if known else None)
-    where = settings.place(run, config, earlier) if named else None
+    where = settings.place(run, config, earlier, read_only=True) if named else None
     settings.identity(run, where.name if where else run.required("env", earlier.environment), earlier)
     images = _awaited(run, where, settings.registry(run, config)) or tuple(
         image for image in earlier.images if not left_out(earlier, image)

@@ -132,7 +132,13 @@ def wanted_images(run: Run) -> tuple[Wanted, ...]:
     return images
 
 
-def place(run: Run, config: "ApplicationConfig | None" = None, earlier: Deployment | None = None) -> Place:
+def place(
+    run: Run,
+    config: "ApplicationConfig | None" = None,
+    earlier: Deployment | None = None,
+    *,
+    read_only: bool = False,
+) -> Place:
     """Open and read the GitOps repository. One read asks for its configuration and the usual overlay together."""
     from pipeline.edges import gitops_repository
     from pipeline.steps.publish_change import read_patiently
@@ -148,6 +154,7 @@ def place(run: Run, config: "ApplicationConfig | None" = None, earlier: Deployme
         push=not run.switch("no-push"),
         commit=not run.switch("no-commit"),
         dry_run=run.switch("dry-run"),
+        read_only=read_only,
     )
     head = read_patiently(repository, _usual_paths(run, name))
     data = head.files.get(head.paths.get(CONFIG_FILE, ""))

@@ -35,11 +35,13 @@ def open_repository(
     push: bool = True,
     commit: bool = True,
     dry_run: bool = False,
+    read_only: bool = False,
 ) -> "TransportedRepository | WorkTree":
     """Open the repository at a URL or path; `branch` is its default, or the checked-out one of a work tree.
 
     `push` and `commit` may be switched off for a work tree alone. Nothing is fetched before the first read, and with
-    `dry_run` nothing into a work tree's own repository.
+    `dry_run` nothing into a work tree's own repository. With `read_only` a work tree is read as it is checked out, and
+    needs neither a branch nor a remote.
     Raises RepositoryNotFound, UsageError, GitUnusable.
     """
     address = parse_address(where, token)
@@ -59,6 +61,7 @@ def open_repository(
     if bare == "true":
         _only_for_work_trees(push, commit)
         return TransportedRepository(_Neighbour(Path(folder)), str(path), branch, identity)
+    commit = commit and not read_only
     return WorkTree(git, Path(folder), branch, identity, token, push=push and commit, commit=commit, aside=dry_run)
 
 

@@ -42,21 +42,22 @@ class WorkTree:
     ) -> None:
         """`folder` is the git directory. With `aside` what is fetched is kept elsewhere, and goes in the end.
 
-        Raises UsageError when there is no branch to publish, or no remote.
+        Raises UsageError when there is no branch to commit to, or no remote to push to.
         """
         with explained(str(folder)):
             top = git.line("rev-parse", "--show-toplevel")
         checked_out = git.try_line("symbolic-ref", "--quiet", "--short", "HEAD")
-        if checked_out is None:
+        if checked_out is None and commit:
             raise UsageError(
                 f"{top}: no branch is checked out (HEAD is detached)",
                 remedy="Check out the branch to change, or give the repository's URL with --gitops.",
             )
-        if branch and branch != checked_out:
+        if branch and checked_out and branch != checked_out:
             raise UsageError(
                 f"{top}: {checked_out} is checked out, not {branch}",
                 remedy=f"Check out {branch}, or give the repository's URL with --gitops.",
             )
+        checked_out = checked_out or "HEAD"
         self._remote = _remote_of(git, checked_out)
         if push and self._remote is None:
             raise UsageError(f"{top}: {checked_out} has no remote to push to", remedy="Add one, or pass --no-push.")

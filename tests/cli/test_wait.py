@@ -26,6 +26,18 @@ def test_an_image_is_looked_for_where_the_kustomization_says(
     assert ("taken to be in registry.oud.kr" in done.stderr) == (overlay == "overlays/none")
 
 
+@pytest.mark.parametrize("lacking", [("checkout", "--quiet", "--detach"), ("remote", "remove", "origin")])
+def test_a_work_tree_need_only_be_readable(scene: Scene, lacking: tuple[str, ...]) -> None:
+    revision = scene.run("deploy", "--json").json["gitops"]["revision"]
+    scene.gitops.git(*lacking)
+    tree = ("--gitops", str(scene.gitops.path), "--branch", "main", "--app", "openeg-system")
+    done = scene.run("wait", *tree, "--revision", revision, "--json")
+    assert (done.code, done.json["outcome"]) == (0, "deployed"), done.stderr
+    undone = scene.run("rollback", *tree, "--image", "openegflask", "--json")
+    assert (undone.code, undone.json["error"]["class"]) == (2, "UsageError")
+    assert scene.gitops.git("rev-parse", "HEAD") != revision
+
+
 def test_a_tag_that_does_not_run_is_not_taken_for_deployed(scene: Scene, tmp_path: Path) -> None:
     revision = scene.run("deploy", "--json").json["gitops"]["revision"]
     flags = ("--app", "openeg-system", "--gitops", scene.gitops_url, "--revision", revision, "--grace", "0.5")

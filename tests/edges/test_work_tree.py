@@ -254,10 +254,12 @@ def test_a_merge_under_way_is_refused(tree: Path, under_way: str) -> None:
     assert state(tree) == before
 
 
-def test_a_detached_head_is_refused(tree: Path) -> None:
+@pytest.mark.parametrize("push", [True, False])
+def test_a_detached_head_is_no_branch_to_commit_to(tree: Path, push: bool) -> None:
     git(tree, "checkout", "--quiet", "--detach")
     with pytest.raises(UsageError, match="HEAD is detached"):
-        opened(tree)
+        opened(tree, push=push)
+    assert bump(opened(tree, commit=False)).outcome == "edited"
 
 
 def test_another_branch_than_the_checked_out_one_is_refused(tree: Path) -> None:
