@@ -8,11 +8,14 @@ import re
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pipeline.errors import ApplicationNotFound, ArgoCDDenied, Unreachable
 
 Json = Mapping[str, Any]
+MISSHAPEN = (AttributeError, LookupError, TypeError, ValueError, RecursionError)
+"""What reading JSON of another shape than Argo CD's raises."""
+_Kind = TypeVar("_Kind", dict[str, Any], list[Any], str)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,26 +190,25 @@ Event = Seen | Grown | Lost | Down | Up
 
 
 def parse_state(application: Json) -> State:
-    """Read an Application, as `GET /api/v1/applications/NAME` and the stream give it."""
+    """Read an Application, as `GET /api/v1/applications/NAME` and the stream give it. Raises MISSHAPEN."""
     metadata = _map(application, "metadata")
     spec = _map(application, "spec")
     status = _map(application, "status")
     sync = _map(status, "sync")
     automated = _map(spec, "syncPolicy").get("automated")
-    version = str(metadata.get("resourceVersion", ""))
+    version = _text(metadata, "resourceVersion")
     return State(
-        name=str(metadata.get("name", "")),
-        uid=str(metadata.get("uid", "")),
+        name=_text(metadata, "name"),
+        uid=_text(metadata, "uid"),
         version=int(version) if version.isdecimal() else 0,
         revisions=_revisions(sync),
-        sync=sync.get("status") or "Unknown",
-        health=_map(status, "health").get("status"),
+        sync=_text(sync, "status") or "Unknown",
+        health=_text(_map(status, "health"), "status") or None,
         refreshing="argocd.argoproj.io/refresh" in _map(metadata, "annotations"),
         requested=bool(application.get("operation")),
         operation=_operation(_map(status, "operationState")),
         conditions=tuple(
-            Condition(type=item.get("type", ""), message=item.get("message", ""))
-            for item in _list(status, "conditions")
+            Condition(type=_text(item, "type"), message=_text(item, "message")) for item in _list(status, "conditions")
         ),
         automated=automated is not None and automated.get("enabled") is not False,
         resources=tuple(
@@ -219,7 +221,10 @@ def parse_state(application: Json) -> State:
 
 
 def parse_tree(tree: Json) -> Tree:
-    """Read an ApplicationTree, as `GET /api/v1/applications/NAME/resource-tree` and its stream give it."""
+    """Read an ApplicationTree, as `GET /api/v1/applications/NAME/resource-tree` and its stream give it.
+
+    Raises MISSHAPEN.
+    """
     nodes = _list(tree, "nodes")
     outdated = _outdated_replica_sets(nodes)
     scheduled = {
@@ -243,10 +248,10 @@ def _operation(state: Json) -> Operation | None:
     result = _map(state, "syncResult")
     resources = _list(result, "resources")
     return Operation(
-        phase=state.get("phase", ""),
+        phase=_text(state, "phase"),
         revisions=_revisions(result) or _revisions(_map(_map(state, "operation"), "sync")),
-        message=state.get("message", ""),
-        started=state.get("startedAt", ""),
+        message=_text(state, "message"),
+        started=_text(state, "startedAt"),
         failures=tuple(
             _resource(item)
             for item in resources
@@ -257,7 +262,7 @@ def _operation(state: Json) -> Operation | None:
                 image
                 for item in resources
                 if not str(item.get("status")).startswith("Prune")  # what was taken away names its image too
-                for image in _list(item, "images")
+                for image in _texts(item, "images")
             )
         ),
     )
@@ -265,23 +270,25 @@ def _operation(state: Json) -> Operation | None:
 
 def _revisions(sync: Json) -> tuple[str, ...]:
     """Multi-source applications have `revisions`; their `revision` is absent or empty."""
-    return tuple(filter(None, _list(sync, "revisions") or [sync.get("revision")]))
+    return tuple(filter(None, _texts(sync, "revisions") or [_text(sync, "revision")]))
 
 
 def _resource(item: Json) -> Resource:
     health = _map(item, "health")
     return Resource(
-        kind=item.get("kind", ""),
-        name=item.get("name", ""),
-        health=health.get("status"),
+        kind=_text(item, "kind"),
+        name=_text(item, "name"),
+        health=_text(health, "status") or None,
         synced=item.get("status") != "OutOfSync",
-        message=item.get("message") or health.get("message", ""),
+        message=_text(item, "message") or _text(health, "message"),
     )
 
 
 def _source(spec: Json) -> str:
     sources = _list(spec, "sources") or [_map(spec, "source")]
-    return ", ".join(f"{source.get('targetRevision') or 'HEAD'} of {source.get('repoURL', '?')}" for source in sources)
+    return ", ".join(
+        f"{_text(source, 'targetRevision') or 'HEAD'} of {_text(source, 'repoURL') or '?'}" for source in sources
+    )
 
 
 def _pod(node: Json, past: AbstractSet[str]) -> Pod:
@@ -289,15 +296,15 @@ def _pod(node: Json, past: AbstractSet[str]) -> Pod:
     reason = _info(node, "Status Reason")
     parents = _list(node, "parentRefs")
     return Pod(
-        name=node.get("name", ""),
-        namespace=node.get("namespace", ""),
-        uid=node.get("uid", ""),
+        name=_text(node, "name"),
+        namespace=_text(node, "namespace"),
+        uid=_text(node, "uid"),
         owner=f"{parents[0].get('kind')}/{parents[0].get('name')}" if parents else "",
         reason=reason,
-        message=health.get("message", ""),
+        message=_text(health, "message"),
         healthy=health.get("status") == "Healthy",
-        images=tuple(_list(node, "images")),
-        created=node.get("createdAt", ""),
+        images=_texts(node, "images"),
+        created=_text(node, "createdAt"),
         current=reason not in {"Terminating", "Completed"} and not any(parent.get("uid") in past for parent in parents),
     )
 
@@ -309,7 +316,7 @@ def _outdated_replica_sets(nodes: list[Json]) -> frozenset[str]:
         if node.get("kind") == "ReplicaSet":
             number = re.fullmatch(r"Rev:(\d+)", _info(node, "Revision"))
             for parent in _list(node, "parentRefs"):
-                revisions.setdefault(parent.get("uid", ""), {})[node.get("uid", "")] = int(number[1]) if number else 0
+                revisions.setdefault(parent.get("uid", ""), {})[_text(node, "uid")] = int(number[1]) if number else 0
     return frozenset(
         uid for siblings in revisions.values() for uid, number in siblings.items() if number < max(siblings.values())
     )
@@ -320,8 +327,23 @@ def _info(node: Json, name: str) -> str:
 
 
 def _map(item: Json, key: str) -> Json:
-    return item.get(key) or {}
+    return _typed(dict, item, key)
 
 
 def _list(item: Json, key: str) -> list[Any]:
-    return item.get(key) or []
+    return _typed(list, item, key)
+
+
+def _text(item: Json, key: str) -> str:
+    return _typed(str, item, key)
+
+
+def _texts(item: Json, key: str) -> tuple[str, ...]:
+    return tuple(_text({key: value}, key) for value in _list(item, key))
+
+
+def _typed(kind: type[_Kind], item: Json, key: str) -> _Kind:
+    value = item.get(key) or kind()
+    if not isinstance(value, kind):
+        raise TypeError(f"{key!r} is not what it should be")
+    return value

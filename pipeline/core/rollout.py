@@ -167,6 +167,8 @@ def _obstacle(seen: Observation) -> str:
     if state.sync == "OutOfSync":
         differing = [str(resource) for resource in state.resources if not resource.synced]
         return f"these differ from git: {', '.join(differing[:5])}" if differing else "it never became Synced"
+    if state.settled and seen.expected.images and seen.tree is None:
+        return "its resource tree was not to be had, so that no pod could be looked at"
     unhealthy = [f"{item}: {item.message or item.health}" for item in state.resources if item.health != "Healthy"]
     return "; ".join(unhealthy[:3]) or "it never became Healthy with our image"
 

@@ -6,16 +6,17 @@ killed server looks like a clean end of a stream; the errors of streams have ano
 """
 
 import contextlib
+import functools
 import json
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Concatenate, ParamSpec, TypeVar
 from urllib.parse import quote, urlsplit
 
 import urllib3
 
-from pipeline.core.argocd import Evidence, Pod, State, Tree, parse_state, parse_tree
+from pipeline.core.argocd import MISSHAPEN, Evidence, Pod, State, Tree, parse_state, parse_tree
 from pipeline.core.secret import Secret
 from pipeline.edges.argocd_feed import CONNECTIONS, Feed
 from pipeline.edges.http import Front, pool, reaching
@@ -56,6 +57,25 @@ def connect(
     return ArgoCD(f"{base}/{root}" if root else base, token, front or Front(), project)
 
 
+_Given = ParamSpec("_Given")
+_Answer = TypeVar("_Answer")
+
+
+def _understood(
+    question: Callable[Concatenate["ArgoCD", _Given], _Answer],
+) -> Callable[Concatenate["ArgoCD", _Given], _Answer]:
+    """The same question; it raises NotArgoCD for JSON of another shape than Argo CD's."""
+
+    @functools.wraps(question)
+    def asked(self: "ArgoCD", /, *arguments: _Given.args, **named: _Given.kwargs) -> _Answer:
+        try:
+            return question(self, *arguments, **named)
+        except MISSHAPEN as error:
+            raise NotArgoCD(f"Argo CD at {self.url} gives an answer that cannot be understood: {error}") from error
+
+    return asked
+
+
 class ArgoCD:
     """One Argo CD server."""
 
@@ -83,11 +103,16 @@ class ArgoCD:
         """The resource tree of one application, whole, at each change."""
         return self._stream(f"/api/v1/stream/applications/{quote(application, safe='')}/resource-tree", {})
 
+    @_understood
     def get(self, application: str, *, refresh: bool = False) -> State:
         """One application. With `refresh`, only after Argo CD has looked at git, which may take half a minute."""
         fields = {"refresh": "normal"} if refresh else {}
-        return parse_state(self._ask(application, "", fields, seconds=REFRESH_SECONDS if refresh else 10.0))
+        state = parse_state(self._ask(application, "", fields, seconds=REFRESH_SECONDS if refresh else 10.0))
+        if state.name != application:
+            raise NotArgoCD(f"Argo CD at {self.url} shows {state.name!r} in place of {application}")
+        return state
 
+    @_understood
     def tree(self, application: str) -> Tree:
         """The resource tree as it is now."""
         return parse_tree(self._ask(application, "/resource-tree"))
@@ -115,6 +140,7 @@ class ArgoCD:
         if response.status != 400 or "No operation is in progress" not in _message(response):
             self._check(response, application)
 
+    @_understood
     def sync_window(self, application: str) -> str | None:
         """The sync window that keeps automated sync from beginning now, in words."""
         answer = self._ask(application, "/syncwindows")
@@ -127,6 +153,7 @@ class ArgoCD:
         told = ", ".join(f"{item.get('kind')} {item.get('schedule')} for {item.get('duration')}" for item in blocking)
         return f"cannot sync: blocked by sync window ({told})"
 
+    @_understood
     def explain(self, application: str, pod: Pod) -> Evidence:
         """Last log lines and events of the pod's container that is in trouble, as far as they are to be had."""
         try:

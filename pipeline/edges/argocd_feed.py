@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from pipeline.core.argocd import Down, Event, Grown, Lost, Seen, State, Tree, Up, parse_state, parse_tree
-from pipeline.errors import ApplicationNotFound, ArgoCDDenied, PipelineError, Unreachable
+from pipeline.core.argocd import MISSHAPEN, Down, Event, Grown, Lost, Seen, State, Tree, Up, parse_state, parse_tree
+from pipeline.errors import ApplicationNotFound, ArgoCDDenied, NotArgoCD, PipelineError, Unreachable
 
 TREE_STREAMS = 10
 """Trees followed over a stream; more are polled. Each stream costs the server a connection and a watch."""
@@ -123,7 +123,14 @@ class Feed:
             thread.join(timeout=0.1)
 
     def _run(self, work: Callable[..., None], *arguments: str) -> threading.Thread:
-        thread = threading.Thread(target=work, args=arguments, daemon=True, name=f"argocd{work.__name__}")
+        def guarded() -> None:
+            try:
+                work(*arguments)
+            except Exception as error:  # noqa: BLE001 -- a thread that ends unheard would leave the wait to guess
+                self._answering = False
+                self._queue.put(Down(NotArgoCD(f"Argo CD's answers cannot be understood: {error!r}")))
+
+        thread = threading.Thread(target=guarded, daemon=True, name=f"argocd{work.__name__}")
         thread.start()
         return thread
 
@@ -157,15 +164,15 @@ class Feed:
     def _read(self, key: str, connect: Callable[[], Stream], take: Callable[[Mapping[str, Any]], None]) -> bool:
         """Hand on what one stream tells until it ends or breaks; whether it told anything."""
         told = False
-        with contextlib.suppress(PipelineError):
+        with contextlib.suppress(PipelineError, *MISSHAPEN):
             stream = connect()
             with self._lock:
                 self._streams[key] = stream
             if self._closed.is_set() or (key and key not in self._trees):
                 stream.shut()
             for item in stream:
-                told = True
                 take(item)
+                told = True
         with self._lock:
             self._streams.pop(key, None)
         return told

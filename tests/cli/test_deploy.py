@@ -283,10 +283,18 @@ def test_an_image_that_no_manifest_names_is_warned_of_after_the_wait(scene: Scen
 
 @pytest.mark.parametrize(
     ("status", "body", "headers"),
-    [(200, "<h1>Log in</h1>", {}), (404, "<h1>nginx</h1>", {}), (302, "", {"Location": "https://sso.example/?a"})],
+    [
+        (200, "<h1>Log in</h1>", {}),
+        (404, "<h1>nginx</h1>", {}),
+        (302, "", {"Location": "https://sso.example/?a"}),
+        (200, {"metadata": {"name": ["a"]}}, {}),
+        (200, {"metadata": {"name": "x"}, "status": {"sync": {"revision": ["a"]}}}, {}),
+        (200, {"metadata": {"name": "x"}, "status": {"resources": [1]}}, {}),
+        (200, '{"metadata": ' + "[" * 100_000, {"Content_Type": "application/json"}),
+    ],
 )
 def test_what_answers_in_argocds_place_is_no_outage(
-    scene: Scene, status: int, body: str, headers: dict[str, str]
+    scene: Scene, status: int, body: object, headers: dict[str, str]
 ) -> None:
     with scripted() as front:
         front.otherwise = lambda exchange: exchange.answer(status, body, **headers)

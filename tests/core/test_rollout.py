@@ -630,6 +630,7 @@ DIFFERING = {"resources": [{"kind": "Job", "name": "x", "status": "OutOfSync"}]}
         (observe(broken_render("connection refused"), fresh=True), "connection refused"),
         (observe(application(OURS, "OutOfSync", status=DIFFERING)), "these differ from git: Job/x"),
         (observe(application(health="Progressing"), tree(pod(reason="Pending"))), "Pod/web-new: Pending"),
+        (observe(application()), "its resource tree was not to be had"),
     ],
 )  # fmt: skip
 def test_running_out_of_time_says_what_was_waited_for(seen: Observation, words: str) -> None:

@@ -1,5 +1,6 @@
 """Argo CD's client against a real HTTP server: answers, refusals, and what stands before the server."""
 
+import contextlib
 import json
 import ssl
 import subprocess
@@ -101,6 +102,27 @@ def test_each_refusal_is_told_for_what_it_is(
     assert words in str(raised.value)
     assert server.url in str(raised.value)
     assert "marked-token" not in f"{raised.value} {raised.value.remedy}"
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda argocd: argocd.get("demo"),
+        lambda argocd: argocd.tree("demo"),
+        lambda argocd: argocd.sync_window("demo"),
+        lambda argocd: argocd.explain("demo", Pod(name="web-1")),
+    ],
+    ids=["get", "tree", "sync_window", "explain"],
+)
+@pytest.mark.parametrize("nonsense", [1, [1], "x", {"name": 1}])
+def test_json_of_another_shape_is_no_error_but_the_one_that_says_so(
+    server: Scripted, ask: Any, nonsense: object
+) -> None:
+    keys = ("metadata", "nodes", "activeWindows", "items", "manifest", "result")
+    server.otherwise = answering(200, dict.fromkeys(keys, nonsense))
+    with contextlib.suppress(NotArgoCD):  # some nonsense is no more than an empty answer
+        ask(client(server))
+    assert server.requests
 
 
 def test_a_server_that_does_not_listen_is_unreachable() -> None:

@@ -12,7 +12,7 @@ from pipeline.core.argocd import Down, Event, Grown, Lost, Seen, Up
 from pipeline.core.secret import Secret
 from pipeline.edges import argocd_feed
 from pipeline.edges.argocd import connect
-from pipeline.errors import ApplicationNotFound, ArgoCDDenied
+from pipeline.errors import ApplicationNotFound, ArgoCDDenied, NotArgoCD
 from tests.argocd_shapes import application, pod, tree
 from tests.edges.scripted_server import Exchange, Scripted, scripted
 
@@ -231,6 +231,43 @@ def test_a_restart_of_the_server_is_survived(watch: Watch, world: World) -> None
     until(feed, Up)
     world.set(health="Degraded")
     until(feed, Seen, health("Degraded"))
+
+
+@pytest.mark.parametrize("nonsense", [[1], {"metadata": {"name": ["a"]}}, {"status": 1}, "x"])
+def test_nonsense_on_a_stream_is_polled_past(world: World, watch: Watch, nonsense: Any) -> None:
+    world.server.routes[STREAM] = lambda exchange: exchange.stream(iter([{"type": "ADDED", "application": nonsense}]))
+    world.server.routes[f"{STREAM}/demo/resource-tree"] = lambda exchange: exchange.stream(iter([{"nodes": nonsense}]))
+    feed = watch()
+    feed.follow("demo")
+    until(feed, Grown)
+    world.set(health="Degraded")
+    until(feed, Seen, health("Degraded"))
+
+
+def test_answers_that_make_no_sense_are_told_until_they_do(world: World, watch: Watch) -> None:
+    world.server.routes[STREAM] = lambda exchange: exchange.answer(501, {})
+    right, world.apps["demo"] = world.apps["demo"], {"metadata": {"name": ["demo"]}}
+    feed = watch()
+    told = until(feed, Down).error
+    assert isinstance(told, NotArgoCD)
+    assert "cannot be understood: 'name' is not what it should be" in str(told)
+    world.apps["demo"] = right
+    until(feed, Up)
+
+
+def test_a_thread_that_fails_is_heard() -> None:
+    class Broken:
+        def get(self, _name: str, **_: Any) -> Any:
+            raise RuntimeError("nobody foresaw this")
+
+        tree = applications = trees = get
+
+    server: Any = Broken()
+    feed = argocd_feed.Feed(server, ("demo",))
+    try:
+        assert "nobody foresaw this" in str(until(feed, Down).error)
+    finally:
+        feed.close()
 
 
 def test_a_refresh_is_answered_by_an_event(world: World, watch: Watch) -> None:
