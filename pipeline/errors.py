@@ -155,6 +155,12 @@ class LocalChanges(Refused):
     remedy = "Commit, stash or discard the changes of the named file, then run again."
 
 
+class FilesExist(Refused):
+    """Files are in the way of what `init` writes, or its folder lies inside of another repository."""
+
+    remedy = "Choose another folder, or pass --force to overwrite the files named above; all others stay."
+
+
 class LocalBranchDiverged(Refused):
     """The work tree's branch and the branch that it would be pushed to have gone different ways."""
 

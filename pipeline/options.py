@@ -17,14 +17,17 @@ GITOPS = "GitOps repository"
 ROLLOUT = "Argo CD and rollout"
 OUTPUT = "Output and notices"
 SANDBOX = "Sandbox"
+NEW = "New repository"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Option:
-    """One option. `name` is the flag without dashes; a secret has no flag, only its environment variable."""
+    """One option. `name` is the flag without dashes, unless `flag` is. A secret has no flag, only a variable."""
 
     name: str
     group: str
+    flag: str = ""
+    """The flag, where it is not the name because another command's option has the same one."""
     help: str
     default: str | float | bool | None = None
     number: bool = False
@@ -36,7 +39,7 @@ class Option:
     """Whether values hold spaces: the environment variable of a repeatable option then has one value a line."""
     secret: bool = False
     argument: bool = False
-    """Whether it is the command's positional arguments."""
+    """Whether it is a positional argument, which may be left out; repeatable: one or more."""
     flag_only: bool = False
     """Whether an environment variable would make no sense, as for --help-like switches of one run."""
     instead: Mapping[str, str] = field(default_factory=dict)
@@ -55,7 +58,7 @@ class Option:
     def flags(self) -> tuple[str, ...]:
         """The flag; for a switch that a variable can turn on, also the one that turns it off again."""
         if not isinstance(self.default, bool) or self.flag_only:
-            return (f"--{self.name}",)
+            return (f"--{self.flag or self.name}",)
         bare = self.name.removeprefix("no-")
         both = (f"--{bare}", f"--no-{bare}")
         return both if bare == self.name else both[::-1]
@@ -88,7 +91,10 @@ OPTIONS = _table(
         metavar="NAME",
         repeatable=True,
         help="Service of deploy.yaml; all of them when none is named.",
-        instead={"rollback": "Service of deploy.yaml; what was deployed last when nothing is named."},
+        instead={
+            "rollback": "Service of deploy.yaml; what was deployed last when nothing is named.",
+            "init": "Service, as NAME[=IMAGE][:PORT]. Default: those of the template; with --app a Dockerfile each.",
+        },
     ),
     Option(
         name="source",
@@ -129,6 +135,7 @@ OPTIONS = _table(
         metavar="HOST[:PORT]",
         default=DEFAULT_REGISTRY,
         help="Registry of images whose name carries none.",
+        instead={"init": "Registry of the images; for an organisation of your own ghcr.io/NAME, when not given."},
     ),
     Option(
         name="engine",
@@ -168,6 +175,7 @@ OPTIONS = _table(
             "wait": "The GitOps repository, which tells which commit descends from which. "
             "Default: gitops.url of deploy.yaml, else that of --from.",
             "up": "GitOps repository that Argo CD follows; a fresh one is served when none is given.",
+            "init": "URL of the GitOps repository; https://github.com/NAME/NAME-gitops.git when not given.",
         },
     ),
     Option(
@@ -315,6 +323,7 @@ OPTIONS = _table(
         instead={
             "build": "Tell what would be built; build and push nothing.",
             "notify": "Tell what would be told; post nothing.",
+            "init": "List what would be written; write nothing.",
         },
     ),
     Option(name="json", group=OUTPUT, default=False, help="Print exactly one JSON object on standard output."),
@@ -340,7 +349,15 @@ OPTIONS = _table(
         environment="SLACK_API_URL",
         help="Another Slack API, such as the sandbox's.",
     ),
-    Option(name="files", group=GITOPS, metavar="FILE...", argument=True, flag_only=True, help="Kustomization files."),
+    Option(
+        name="files",
+        group=GITOPS,
+        metavar="FILE...",
+        argument=True,
+        repeatable=True,
+        flag_only=True,
+        help="Kustomization files.",
+    ),
     Option(
         name="in-place", group=OUTPUT, default=False, flag_only=True, help="Write the files instead of printing one."
     ),
@@ -357,6 +374,26 @@ OPTIONS = _table(
         "or suspended.",
     ),
     Option(name="git-root", group=SANDBOX, metavar="DIR", help="Bare repositories to serve."),
+    # a new repository
+    Option(name="dir", group=NEW, metavar="[DIR]", argument=True, flag_only=True, help="Folder to write to."),
+    Option(
+        name="into-app",
+        flag="app",
+        group=NEW,
+        default=False,
+        flag_only=True,
+        help="Write deploy.yaml and a workflow into the application repository DIR, by default the current folder.",
+    ),
+    Option(name="organisation", group=NEW, metavar="NAME", default="openeg", help="Whose names everything bears."),
+    Option(name="domain", group=NEW, metavar="NAME", help="Domain of all pages; NAME.example.com when not given."),
+    Option(
+        name="environment",
+        group=NEW,
+        metavar="NAME",
+        repeatable=True,
+        help="Environment. Default: those of the template. One that is new is made after staging.",
+    ),
+    Option(name="force", group=NEW, default=False, flag_only=True, help="Overwrite files that are in the way."),
 )
 
 

@@ -1,6 +1,8 @@
 """What a test needs of the machine."""
 
 import os
+import shutil
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -11,3 +13,10 @@ def missing(why: str) -> NoReturn:
     if os.environ.get("REQUIRE_ALL"):
         pytest.fail(f"REQUIRE_ALL is set, and {why}")
     pytest.skip(why)
+
+
+def kustomize() -> str:
+    """The real kustomize: the machine's, or the one that the lab has built."""
+    cached = Path("~/.cache/openeg-lab/bin/kustomize").expanduser()
+    found = shutil.which("kustomize") or (str(cached) if cached.exists() else None)
+    return found or missing("kustomize is not installed")

@@ -9,6 +9,7 @@ from pipeline.cli import deploy, rollback
 from pipeline.cli.demo import demo
 from pipeline.cli.edit import edit
 from pipeline.cli.flags import command
+from pipeline.cli.init import init
 from pipeline.cli.sandbox import sandbox_app
 from pipeline.options import secret_variables
 
@@ -18,6 +19,7 @@ ORDER = ("create", "mode", "order", "allow-diverged", "no-check-image")
 ARGOCD = ("argocd-server", "argocd-project", "argocd-header", "argocd-root-path", "argocd-ca")
 FRONT = ("argocd-client-cert", "argocd-client-key", "argocd-proxy")
 ROLLOUT = ("app", "timeout", "grace", "sync", *ARGOCD, *FRONT)
+NEW = ("force", "dry-run")
 SLACK = ("slack-channel", "slack-api-url")
 
 app = typer.Typer(
@@ -53,5 +55,6 @@ command(app, "image", "service", "to", "source", "registry", "no-check-image", *
     rollback.rollback
 )
 command(app, "files", "image", "create", "in-place", "dry-run")(edit)
+command(app, "dir", "into-app", "organisation", "gitops", "registry", "domain", "service", "environment", *NEW)(init)
 command(app)(demo)
 app.add_typer(sandbox_app, name="sandbox")

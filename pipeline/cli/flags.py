@@ -116,7 +116,7 @@ def command(app: typer.Typer, *names: str) -> Callable[[Callable[[Run], None]], 
                 _parameter(option),
                 inspect.Parameter.KEYWORD_ONLY,
                 annotation=_annotation(option, name),
-                **({} if option.argument else {"default": None}),
+                **({} if option.argument and option.repeatable else {"default": None}),
             )
             for option in options
         ]
@@ -136,8 +136,10 @@ def _parameter(option: Option) -> str:
 
 def _annotation(option: Option, command: str) -> Any:
     if option.argument:
+        given: Any = list[str] if option.repeatable else str | None
         return Annotated[
-            list[str], typer.Argument(metavar=option.metavar, help=option.help, rich_help_panel=option.group)
+            given,
+            typer.Argument(metavar=option.metavar, help=option.help, rich_help_panel=option.group, show_default=False),
         ]
     kind: Any = str
     if option.repeatable:

@@ -135,6 +135,19 @@ class Rollback:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Created:
+    """What `init` has written, or with --dry-run would write."""
+
+    folder: str
+    files: tuple[str, ...] = ()
+    """Paths in the folder, of what was not there or said something else."""
+    commit: str | None = None
+    """The new repository's first commit; None where none was made."""
+    next: tuple[str, ...] = ()
+    """The commands to run next."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """The error that ended the command."""
 
@@ -158,6 +171,7 @@ class Deployment:
     rollout: Rollout | None = None
     rollback: Rollback | None = None
     notices: Notices | None = None
+    init: Created | None = None
     kind: Kind | None = None
     actor: str | None = None
     run: str | None = None

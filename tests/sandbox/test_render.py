@@ -143,16 +143,13 @@ def test_the_gitops_template_renders_like_the_real_kustomize_but_for_what_the_no
     gitops: Gitops, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     template = Path(__file__).parents[2] / "gitops-repo-template"
-    cached = Path("~/.cache/openeg-lab/bin/kustomize").expanduser()
-    kustomize = shutil.which("kustomize") or (str(cached) if cached.exists() else None)
-    if kustomize is None:
-        needs.missing("kustomize is not installed")
+    kustomize = needs.kustomize()
     monkeypatch.setattr(render, "_real_kustomize", lambda: None)
     shutil.copytree(template, gitops.work / "template")
     gitops.push()
     ours = rendered(gitops, "template/overlays/production")
     overlay = gitops.work / "template/overlays/production"
-    done = subprocess.run([str(kustomize), "build", overlay], check=True, capture_output=True)
+    done = subprocess.run([kustomize, "build", overlay], check=True, capture_output=True)
     real = [dict(document) for document in YAML(typ="safe").load_all(done.stdout)]
     assert ours.notes == (
         "template/overlays/production/kustomization.yaml: left out components",

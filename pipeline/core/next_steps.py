@@ -1,0 +1,77 @@
+"""The commands that a person runs after `init`: sealing, pushing, starting Argo CD. They are printed, never run."""
+
+import shlex
+from collections.abc import Iterator, Mapping
+
+from ruamel.yaml.nodes import Node
+
+from pipeline.core.answers import ORGANISATION, Answers, gitops_url, registry
+from pipeline.core.yaml_documents import at, documents, pairs, text_at
+
+CERTIFICATE = "../sealed-secrets.pem"
+"""Beside the repository, not in it: it is fetched again when the controller has a new key."""
+
+VALUES = "../values"
+"""Where a person puts the values to seal, one file each."""
+
+_CM = "argocd/config/argocd-cm.yaml"
+
+
+def repository(folder: str, answers: Answers, files: Mapping[str, str]) -> tuple[str, ...]:
+    """All steps from the new repository to a running system, and on to the first deployment."""
+    flags = {
+        "organisation": (answers.organisation, ORGANISATION),
+        "gitops": (answers.gitops_url, gitops_url(answers.organisation)),
+        "registry": (answers.registry, registry(answers.organisation)),
+    }
+    told = "".join(f" --{flag} {shlex.quote(said)}" for flag, (said, usual) in flags.items() if said != usual)
+    return (
+        f"cd {shlex.quote(folder)}",
+        "kubectl apply --server-side --kustomize sealed-secrets",
+        "kubectl rollout status deployment/sealed-secrets-controller --namespace kube-system",
+        f"kubeseal --fetch-cert > {CERTIFICATE}",
+        f"# Each value to seal in a file of its own, below {VALUES}: printf %s VALUE > {VALUES}/NAMESPACE/KEY",
+        *(command for file in sorted(files) if file.endswith(".sealed.yaml") for command in _seal(file, files[file])),
+        "git add --all && git commit --message 'Seal our own secrets'",
+        f"git remote add origin {shlex.quote(answers.gitops_url)}",
+        "git push --set-upstream origin main",
+        f"kubectl apply --server-side --force-conflicts --namespace argocd --filename {_CM}",
+        "kubectl apply --filename argocd/root.yaml",
+        f"python -m pipeline init --app APPLICATION{told}",
+    )
+
+
+def _seal(file: str, text: str) -> Iterator[str]:
+    """The command that makes the file anew from values in files of the user's, which stay outside of the repository."""
+    for tree in documents(file, text):
+        template = at(tree.root, "spec", "template")
+        name, namespace = text_at(tree.root, "metadata", "name"), text_at(tree.root, "metadata", "namespace")
+        kind = text_at(template, "type") or "Opaque"
+        keys = [key.value for key, _ in pairs(at(tree.root, "spec", "encryptedData"))]
+        values = " ".join(f"--from-file={key}={_source(kind, f'{VALUES}/{namespace}/{key}')}" for key in keys)
+        yield (
+            f"kubectl create secret generic {name} --namespace {namespace} --type {kind} {values} "
+            f"--dry-run=client --output yaml{_labels(template)} | "
+            f"kubeseal --cert {CERTIFICATE} --format yaml > {shlex.quote(file)}"
+        )
+
+
+def _source(kind: str, file: str) -> str:
+    """Where a value is read from: what `docker login` has written, or a file that the user makes."""
+    return "$HOME/.docker/config.json" if kind == "kubernetes.io/dockerconfigjson" else file
+
+
+def _labels(template: Node | None) -> str:
+    labels = " ".join(f"{key.value}={value.value}" for key, value in pairs(at(template, "metadata", "labels")))
+    return f" | kubectl label --local --filename - {labels} --output yaml" if labels else ""
+
+
+def application() -> tuple[str, ...]:
+    """All steps from an application with a workflow to its first deployment."""
+    return (
+        "git add deploy.yaml .github/workflows/deploy.yml && git commit --message 'Deploy with OpenEG Deploy'",
+        "gh secret set GITOPS_TOKEN && gh secret set ARGOCD_AUTH_TOKEN && gh variable set ARGOCD_SERVER",
+        "gh secret set REGISTRY_USERNAME && gh secret set REGISTRY_PASSWORD && gh secret set SLACK_BOT_TOKEN",
+        "python -m pipeline deploy --dry-run",
+        "git push",
+    )
