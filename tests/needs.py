@@ -15,8 +15,8 @@ def missing(why: str) -> NoReturn:
     pytest.skip(why)
 
 
-def kustomize() -> str:
-    """The real kustomize: the machine's, or the one that the lab has built."""
-    cached = Path("~/.cache/openeg-lab/bin/kustomize").expanduser()
-    found = shutil.which("kustomize") or (str(cached) if cached.exists() else None)
-    return found or missing("kustomize is not installed")
+def program(name: str) -> str:
+    """The machine's kustomize or kubeseal, or the one that the lab has built."""
+    cached = Path("~/.cache/openeg-lab/bin", name).expanduser()
+    found = shutil.which(name) or (str(cached) if cached.exists() else None)
+    return found or missing(f"{name} is not installed")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _NO_SOURCES = {"node_modules", "vendor", "venv"}
 _MESSAGE = "Start from the template of OpenEG Deploy"
 _FEW = 5
+_BREAK = " |\n    "  # a shell reads on after it
 
 
 def init(run: Run) -> None:
@@ -53,7 +54,7 @@ def _repository(run: Run) -> None:
         new_files.add(folder, written)
         commit, why = new_files.commit(folder, _MESSAGE) if new else (None, "the repository was there before")
         told = f"committed as {commit[:7]} on main" if commit else f"added, not committed: {why}"
-    _tell(run, folder, written, next_steps.repository(str(folder), given, made.files), commit, told)
+    _tell(run, folder, written, next_steps.repository(str(folder), given, made.files, new=new), commit, told)
 
 
 def _template() -> dict[str, str]:
@@ -149,5 +150,5 @@ def _tell(
     lines = [f"{folder}: {count if written else 'is as it shall be'}{f', {told}' if told else ''}"]
     if planned or len(written) < _FEW:
         lines += [f"  {file}" for file in written]
-    lines += ["", "Next:", *(f"  {step}" for step in steps)] if not planned else []
+    lines += ["", "Next:", *(f"  {step.replace(' | ', _BREAK)}" for step in steps)] if not planned else []
     run.report.content = ("\n".join(lines) + "\n").encode()

@@ -17,8 +17,8 @@ VALUES = "../values"
 _CM = "argocd/config/argocd-cm.yaml"
 
 
-def repository(folder: str, answers: Answers, files: Mapping[str, str]) -> tuple[str, ...]:
-    """All steps from the new repository to a running system, and on to the first deployment."""
+def repository(folder: str, answers: Answers, files: Mapping[str, str], *, new: bool) -> tuple[str, ...]:
+    """All steps from the repository, which was made `new` or was there, to a running system and an application."""
     flags = {
         "organisation": (answers.organisation, ORGANISATION),
         "gitops": (answers.gitops_url, gitops_url(answers.organisation)),
@@ -30,11 +30,11 @@ def repository(folder: str, answers: Answers, files: Mapping[str, str]) -> tuple
         "kubectl apply --server-side --kustomize sealed-secrets",
         "kubectl rollout status deployment/sealed-secrets-controller --namespace kube-system",
         f"kubeseal --fetch-cert > {CERTIFICATE}",
-        f"# Each value to seal in a file of its own, below {VALUES}: printf %s VALUE > {VALUES}/NAMESPACE/KEY",
+        f"# Have each value to seal in {VALUES}/NAMESPACE/KEY, without a line break at its end.",
         *(command for file in sorted(files) if file.endswith(".sealed.yaml") for command in _seal(file, files[file])),
         "git add --all && git commit --message 'Seal our own secrets'",
-        f"git remote add origin {shlex.quote(answers.gitops_url)}",
-        "git push --set-upstream origin main",
+        *((f"git remote add origin {shlex.quote(answers.gitops_url)}",) if new else ()),
+        "git push --set-upstream origin HEAD",
         f"kubectl apply --server-side --force-conflicts --namespace argocd --filename {_CM}",
         "kubectl apply --filename argocd/root.yaml",
         f"python -m pipeline init --app APPLICATION{told}",

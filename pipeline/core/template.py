@@ -34,7 +34,7 @@ _MODEL_SERVICE = "node"
 _NAME_LABEL = "app.kubernetes.io/name"
 
 # The tool's own names, which no organisation changes.
-_KEPT = ("openeg-deploy", "openeg/deploy", "OpenEG Deploy")
+_KEPT = ("openeg-deploy", "openeg/deploy", "openeg/openeg-deploy", "OpenEG Deploy")
 
 
 def services(files: Mapping[str, str]) -> tuple[str, ...]:
@@ -68,7 +68,10 @@ def make(template: Mapping[str, str], answers: Answers) -> Made:
         if service.name in known:
             _set_port(files, known[service.name], service)
         elif service.name in taken:
-            raise UsageError(f"--service {service.name}: the template uses this name for something else")
+            raise UsageError(
+                f"--service {service.name}: the template uses this name for something else",
+                remedy=f"Its services are {', '.join(services(template))}; call one of your own by another name.",
+            )
         else:
             known[service.name] = _add_service(files, known[_MODEL_SERVICE], service)
             words[_token(service.name)] = service.name
@@ -239,6 +242,8 @@ def _add_environment(files: Files, name: str) -> list[str]:
             files[words.put(file)] = words.rewrite(file, files[file])
         elif file != CONFIG and namespace in files[file]:
             clone_items(files, file, words, about)
+            listed = Words({namespace: f"{namespace},{words.put(namespace)}"}, listed=True)
+            files[file] = listed.rewrite(file, files[file])
             if files[file].count(namespace) > files[file].count(words.put(namespace)):
                 unfinished.append(file)
     tree = documents(CONFIG, files[CONFIG])[0]

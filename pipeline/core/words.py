@@ -18,12 +18,17 @@ from pipeline.errors import Bug
 class Words:
     """Which word stands for which. Where one begins another, as `openeg` and `openeg.example.com`, the longer wins."""
 
-    def __init__(self, words: Mapping[str, str]) -> None:
-        """A word that stands for itself is kept, also where a shorter one begins it."""
+    def __init__(self, words: Mapping[str, str], *, listed: bool = False) -> None:
+        """A word that stands for itself is kept, also where a shorter one begins it.
+
+        `listed` means only those that stand in a list without spaces, as `--namespaces=one,two` has it.
+        """
         self._words = dict(words)
         self._idle = all(old == new for old, new in words.items())
         longest = sorted(words, key=len, reverse=True)
-        self._pattern = re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(map(re.escape, longest))})(?![A-Za-z0-9])")
+        # `openeg_lessons_total` is one word: a metric that a program names, which no answer renames.
+        word = rf"(?<!\w)(?:{'|'.join(map(re.escape, longest))})(?!\w)"
+        self._pattern = re.compile(rf"(?<=\S,){word}|{word}(?=,\S)" if listed else word)
 
     def found(self, text: str) -> bool:
         """Whether `text` would change."""

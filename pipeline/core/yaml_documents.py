@@ -69,8 +69,11 @@ def scalars(node: Node | None) -> Iterator[ScalarNode]:
 def removal(tree: Tree, parent: CollectionNode, index: int) -> Splice:
     """Take an entry out of a mapping or a list: its lines, and the comment lines right above, which speak of it."""
     if parent.flow_style:
-        kept = [tree.source(item) for number, item in enumerate(parent.value) if number != index]
-        return Splice(tree.start(parent), tree.end(parent), f"[{', '.join(kept)}]")
+        kept = [entry for number, entry in enumerate(parent.value) if number != index]
+        ends = [entry if isinstance(entry, tuple) else (entry, entry) for entry in kept]
+        inside = ", ".join(tree.text[tree.start(first) : tree.end(last)] for first, last in ends)
+        left, right = "{}" if isinstance(parent, MappingNode) else "[]"
+        return Splice(tree.start(parent), tree.end(parent), f"{left}{inside}{right}")
     start, end = lines(tree, parent, index)
     while (above := tree.text.rfind("\n", 0, start - 1) + 1) < start and tree.text[above:start].lstrip(" ")[:1] == "#":
         start = above

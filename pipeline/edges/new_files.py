@@ -72,7 +72,8 @@ def write(folder: Path, files: Mapping[str, str], *, repository: bool = False) -
         _make_folder(folder, made)
         with tempfile.TemporaryDirectory(prefix=".openeg-deploy-", dir=folder) as aside, ExitStack() as undo:
             if repository:
-                undo.callback(shutil.rmtree, folder / ".git", ignore_errors=True)
+                if not os.path.lexists(folder / ".git"):
+                    undo.callback(shutil.rmtree, folder / ".git", ignore_errors=True)
                 Git(folder).run("init", "--quiet", "--initial-branch=main")
             _write_aside(Path(aside), files.values())
             # From here on nothing is written that could fill a disk, only moved.
@@ -119,7 +120,8 @@ def commit(folder: Path, message: str) -> tuple[str | None, str]:
     """Commit what was added. The commit, or None with the reason: git does not know the user, or refuses."""
     git = Git(folder)
     with explained(str(folder)):
-        if not all(git.try_line("config", f"user.{what}") for what in ("name", "email")):
+        known = ("-c", "user.useConfigOnly=true", "var")  # git would make an address of the machine's name else
+        if not all(git.try_line(*known, f"GIT_{who}_IDENT") for who in ("AUTHOR", "COMMITTER")):
             return None, "git has no user.name and user.email"
         try:
             git.run("commit", "--quiet", f"--message={message}")

@@ -1,5 +1,6 @@
 """`init`: a GitOps repository from the template, and what makes an application deployable."""
 
+import base64
 import difflib
 import json
 import os
@@ -81,7 +82,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def build(folder: Path) -> list[dict[str, Any]]:
-    done = subprocess.run([needs.kustomize(), "build", folder], capture_output=True, text=True)
+    done = subprocess.run([needs.program("kustomize"), "build", folder], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return [dict(document) for document in YAML(typ="safe").load_all(done.stdout)]
 
@@ -121,7 +122,7 @@ def test_an_organisation_changes_its_names_everywhere_and_nothing_else(place: Pl
     def renamed(text: str) -> str:
         for old, new in words.items():
             text = text.replace(old, new)
-        return re.sub(r"\bopeneg\b(?!-deploy|/deploy)", "acme", text)
+        return re.sub(r"\bopeneg\b(?!-deploy|/deploy|/openeg-deploy)", "acme", text)
 
     theirs = {file: data.decode() for file, data in contents(TEMPLATE).items()}
     ours = {file: data.decode() for file, data in contents(made).items()}
@@ -321,6 +322,67 @@ def test_the_next_steps_seal_every_sealed_file_for_the_users_controller(place: P
         )
     ]
     assert order == sorted(order)
+
+
+def test_the_printed_commands_seal_for_the_users_own_controller(place: Place) -> None:
+    """With the real kubeseal; what stands in for kubectl prints what `kubectl create secret` does."""
+    programs = place.path / "bin"
+    programs.mkdir()
+    (programs / "kubeseal").symlink_to(needs.program("kubeseal"))
+    (programs / "kubectl").write_text(
+        f"""#!{sys.executable}
+import base64, json, sys
+_, _, _, name, _, namespace, _, kind, *more = sys.argv[1:]
+given = [word.removeprefix("--from-file=").split("=") for word in more if word.startswith("--from-file")]
+data = {{key: base64.b64encode(open(file, "rb").read()).decode() for key, file in given}}
+metadata = {{"name": name, "namespace": namespace}}
+print(json.dumps({{"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": kind, "data": data}}))
+"""
+    )
+    (programs / "kubectl").chmod(0o755)
+    (place.work / "values/acme-system").mkdir(parents=True)
+    (place.work / "values/acme-system/flask-secret-key").write_text("of our own")
+    key = place.path / "key.pem"
+    subject = ("-subj", "/CN=sealed-secrets", "-keyout", str(key), "-out", str(place.work / "sealed-secrets.pem"))
+    subprocess.run(
+        ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *subject), check=True, capture_output=True
+    )
+
+    done = place.init("made", "--organisation", "acme", "--service", "flask", "--json")
+    file = "overlays/production/secrets/app-secrets.sealed.yaml"
+    (command,) = (step for step in done.json["init"]["next"] if step.endswith(f"> {file}"))
+    environ = {**place.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
+    shell: dict[str, Any] = {"cwd": place.work / "made", "env": environ, "shell": True, "check": True}
+    subprocess.run(command, **shell)
+    opened = subprocess.run(
+        f"kubeseal --recovery-unseal --recovery-private-key {key} < {file}", **shell, capture_output=True
+    )
+    secret = json.loads(opened.stdout)
+    assert base64.b64decode(secret["data"]["flask-secret-key"]) == b"of our own"
+    assert (secret["metadata"]["name"], secret["metadata"]["namespace"]) == ("app-secrets", "acme-system")
+    assert named(build(place.work / "made/overlays/production"), "SealedSecret").keys() == {
+        "app-secrets",
+        "registry-cred",
+    }
+
+
+GUIDE = ROOT / "docs/how-to/start-a-gitops-repository.md"
+
+
+def test_the_guide_shows_what_the_command_prints(place: Place, application: Path) -> None:
+    """`UPDATE_README=1` writes the real output into the guide, as it does for README."""
+    text = GUIDE.read_text()
+    blocks = re.findall(r"^(\$ python -m pipeline init (.*?[^\\])\n)(.*?)```", text, re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 2
+    (application / "deploy.yaml").unlink()
+    for (command, words, shown), folder in zip(blocks, (place.work, application), strict=True):
+        done = place.init(*words.replace("\\\n", "").split(), folder=folder)
+        text = text.replace(command + shown, command + done.stdout)
+        if not os.environ.get("UPDATE_README"):
+            differs = r"as [0-9a-f]{7} |[0-9]+ files"  # from run to run, and as the template grows
+            assert re.sub(differs, "", done.stdout) == re.sub(differs, "", shown)
+    if os.environ.get("UPDATE_README"):
+        GUIDE.write_text(text)
 
 
 @pytest.mark.parametrize(

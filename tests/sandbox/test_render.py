@@ -143,7 +143,7 @@ def test_the_gitops_template_renders_like_the_real_kustomize_but_for_what_the_no
     gitops: Gitops, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     template = Path(__file__).parents[2] / "gitops-repo-template"
-    kustomize = needs.kustomize()
+    kustomize = needs.program("kustomize")
     monkeypatch.setattr(render, "_real_kustomize", lambda: None)
     shutil.copytree(template, gitops.work / "template")
     gitops.push()
