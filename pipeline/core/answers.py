@@ -98,6 +98,8 @@ def parse_services(arguments: Iterable[str], organisation: str) -> tuple[Service
             )
         name, image = match[1], match[2] or f"{organisation}{match[1]}"
         _require_label("--service", name, letter=True)
+        if name == "kustomization":
+            raise UsageError("--service kustomization: kustomize has files of this name", remedy="Choose another name.")
         require_repository(image)
         found.append(Service(name, image, int(match[3]) if match[3] else None))
     for what in ("name", "image"):

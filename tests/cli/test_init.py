@@ -20,8 +20,10 @@ import pytest
 from ruamel.yaml import YAML
 
 from pipeline.config import ApplicationConfig, GitopsConfig, load
+from pipeline.sandbox import story
+from pipeline.sandbox.story import Repository
 from tests import needs
-from tests.cli.conftest import OURS, Done
+from tests.cli.conftest import OURS, Done, Scene
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = ROOT / "gitops-repo-template"
@@ -71,9 +73,40 @@ class Place:
         return self.work / "made"
 
 
+def test_what_was_made_is_deployed_to(scene: Scene, place: Place) -> None:
+    """Both repositories from `init`, on the sandbox: it has no project of ours."""
+    gitops_url, app_url = (story.served(scene.sandbox, name) for name in ("acme-gitops", "acme"))
+    registry = ("--registry", scene.sandbox.registry_host)
+    names = ("--organisation", "acme", "--gitops", gitops_url, *registry)
+    made = place.make(*names, "--service", "api:8000", "--environment", "production,qa")
+    place.git("push", "--quiet", gitops_url, "main")
+    app = Repository(place.work / "app", app_url)
+    (app.path / "Dockerfile").write_text("FROM scratch\nCOPY . /\n")
+    assert place.init("--app", "app", *names, "--service", "api").code == 0
+    commit = app.commit("Serve")
+    for application, environment in (("acme-system", "production"), ("acme-qa", "qa")):
+        scene.sandbox.add_application(application, repo_url=gitops_url, path=f"overlays/{environment}")
+        done = scene.run("deploy", "--env", environment, "--argocd-project", "default", "--json", cwd=app.path)
+        assert (done.code, done.json["outcome"]) == (0, "deployed"), done.stderr
+        (rolled,) = done.json["rollout"]["applications"]
+        assert rolled["name"] == application
+        assert f"acmeapi:{commit[:7]}" in rolled["proof"]
+    place.git("pull", "--quiet", gitops_url, "main")
+    assert f"newTag: {commit}" in (made / "overlays/qa/kustomization.yaml").read_text()
+
+
+def test_what_was_made_passes_lint(place: Place) -> None:
+    made = place.make("--organisation", "acme", "--service", "flask,api:8000", "--environment", "production,qa")
+    command = (sys.executable, "-m", "pipeline", "lint")
+    done = subprocess.run(command, cwd=made, env=place.environ, capture_output=True, text=True)
+    if "No such command" in done.stderr:
+        needs.missing("lint is not a command yet")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(tmp_path)
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    return Place(tmp_path_factory.mktemp("place"))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -398,6 +431,7 @@ def test_the_guide_shows_what_the_command_prints(place: Place, application: Path
         (("--service", "api=same", "--service", "web=same"), "given twice"),
         (("--service", "api:0"), "NAME[=IMAGE][:PORT]"),
         (("--service", "3d"), "starts with a letter"),
+        (("--service", "kustomization"), "Choose another name"),
         (("--service", "webhook-x=UPPER"), "not an image name"),
         (("--service", "default-deny"), "something else"),
         (("--environment", "system"), "Choose another name"),
