@@ -1,12 +1,13 @@
 """`init`: a GitOps repository from the template, or what makes an application deployable."""
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import __version__
+from pipeline.cli import questions
 from pipeline.cli.flags import Run
-from pipeline.cli.questions import Questions
 from pipeline.errors import FilesExist, UsageError
 from pipeline.resources import folder as shipped
 
@@ -32,7 +33,8 @@ def _repository(run: Run) -> None:
         raise UsageError("DIR is missing", remedy="Name the new repository's folder: init acme-gitops.")
     folder = Path(run.required("dir"))
     top = new_files.repository_of(folder)
-    if top and top != folder.resolve() and not run.switch("force"):
+    new = top != folder.resolve()
+    if top and new and not run.switch("force"):
         raise FilesExist(
             f"{folder}: lies inside of the git repository {top}",
             remedy="Choose a folder outside of it, or pass --force to have one repository inside of the other.",
@@ -42,11 +44,8 @@ def _repository(run: Run) -> None:
     given = _answers(run, template.services(ours), template.environments(ours))
     made = template.make(ours, given)
     for file in made.unfinished:
-        run.progress.say(
-            f"warning: {file} names staging's namespace in a script or text: add the new environment there"
-        )
+        run.progress.say(f"warning: {file}: names staging's namespace in a text; name the new environment there too")
 
-    new = top is None or top != folder.resolve()
     commit, told = None, ""
     written = new_files.in_the_way(folder, made.files, force=run.switch("force"))
     if written and not run.switch("dry-run"):
@@ -67,7 +66,7 @@ def _answers(run: Run, services: tuple[str, ...], environments: tuple[str, ...])
     """What is asked of a new GitOps repository; `services` and `environments` are the template's."""
     from pipeline.core import answers
 
-    ask = Questions(run).ask
+    ask = partial(questions.ask, run)
     name = ask("organisation", "Organisation", answers.ORGANISATION, answers.require_organisation)
     return answers.Answers(
         organisation=name,
@@ -97,7 +96,7 @@ def _application(run: Run) -> None:
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder", remedy="Name the folder of an application repository.")
     contexts = _contexts(folder)
-    ask = Questions(run).ask
+    ask = partial(questions.ask, run)
     name = ask("organisation", "Organisation", answers.ORGANISATION, answers.require_organisation)
     url = ask("gitops", "URL of the GitOps repository", answers.gitops_url(name), answers.require_url)
     registry = ask("registry", "Registry of the images", answers.registry(name), answers.require_registry)

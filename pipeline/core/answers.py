@@ -11,7 +11,7 @@ ORGANISATION = "openeg"
 """Whose names the template bears."""
 
 # Names that the template gives to other things: Applications, projects, namespaces.
-_TAKEN = {"applications", "argocd", "default", "kube", "monitoring", "sealed-secrets", "vault"}
+_TAKEN = {"argocd", "default", "kube", "monitoring", "sealed-secrets", "vault"}
 
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,28}[a-z0-9])?")
 _DOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")

@@ -58,7 +58,7 @@ class Made:
 def make(template: Mapping[str, str], answers: Answers) -> Made:
     """The files of the new repository.
 
-    Raises UsageError for a service whose name the template gives to something else.
+    Raises UsageError for names that the template gives to something else.
     """
     files = dict(template)
     known = {service.name: service for service in _known_services(files)}
@@ -96,7 +96,12 @@ def make(template: Mapping[str, str], answers: Answers) -> Made:
         "OpenEG": "OpenEG" if answers.organisation == ORGANISATION else answers.organisation,
     }
     final = Words(words)
-    made = {final.put(file): final.rewrite(file, text) for file, text in sorted(files.items())}
+    made: Files = {}
+    for file, text in sorted(files.items()):
+        name = final.put(file)
+        if name in made:
+            raise UsageError(f"these names together are the template's own: {name} would be there twice")
+        made[name] = final.rewrite(file, text)
     return Made(made, tuple(sorted({final.put(file) for file in unfinished} & made.keys())))
 
 

@@ -16,12 +16,10 @@ def repository_of(folder: Path) -> Path | None:
 
     Raises UsageError for what is no folder, GitUnusable where git is not installed.
     """
-    here = folder.absolute()
-    while not here.exists():
-        here = here.parent
-    if not here.is_dir():
-        raise UsageError(f"{here}: is a file, not a folder", remedy="Name a folder, or one that is to be made.")
     with explained(str(folder)):
+        here = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+        if not here.is_dir():
+            raise UsageError(f"{here}: is a file, not a folder", remedy="Name a folder, or one that is to be made.")
         top = Git(here).try_line("rev-parse", "--show-toplevel")
     return Path(top) if top else None
 
@@ -50,7 +48,8 @@ def _blocked(folder: Path, file: str) -> Iterable[str]:
         path = folder / parent
         if str(parent) != "." and os.path.lexists(path) and (path.is_symlink() or not path.is_dir()):
             yield str(parent)
-    if (folder / file).is_dir() and not (folder / file).is_symlink():
+    path = folder / file
+    if path.exists() and not path.is_file() and not path.is_symlink():
         yield file
 
 

@@ -435,6 +435,7 @@ def test_the_guide_shows_what_the_command_prints(place: Place, application: Path
         (("--service", "webhook-x=UPPER"), "not an image name"),
         (("--service", "default-deny"), "something else"),
         (("--environment", "system"), "Choose another name"),
+        (("--organisation", "sealed", "--environment", "production,secrets"), "would be there twice"),
         (("--environment", "Prod"), "small letters"),
     ],
 )
@@ -460,8 +461,10 @@ def test_a_link_that_leads_elsewhere_is_never_followed(place: Place) -> None:
     (place.work / "elsewhere").mkdir()
     (place.work / "made").mkdir()
     (place.work / "made/base").symlink_to("../elsewhere")
+    os.mkfifo(place.work / "made/README.md")
     done = place.init("made", "--force")
     assert done.code == 3
+    assert "README.md, base" in done.stderr
     assert not list((place.work / "elsewhere").iterdir())
 
 
