@@ -91,7 +91,7 @@ def _engine() -> str:
 
 def _introduce(engine: str, setting: str) -> None:
     built = (
-        "a Docker engine answers: the images are really built and pushed"
+        "a Docker engine answers: images are really built and pushed, of each Dockerfile the first stage: the sources"
         if engine == "docker"
         else "no Docker engine answers: small OCI images of the sources are pushed in their place"
     )

@@ -1,18 +1,66 @@
-"""OpenEG's webhook service, in small."""
+"""OpenEG's webhook service, in small: it takes events that are signed as GitHub signs them, and no others."""
 
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import hashlib
+import hmac
+import os
+import sys
+import time
+
+from flask import Flask, Response, abort, g, request
+from prometheus_client import CONTENT_TYPE_LATEST, Counter, Histogram, generate_latest
+
+SECRET = os.environ.get("WEBHOOK_SECRET", "").encode()
+# From the files that the Vault agent writes; the start script loads them.
+SETTINGS = ("MONGODB_URI", "MONGODB_USER", "REDIS_URL", "REDIS_PASSWORD")
+
+REQUESTS = Counter("http_requests", "Requests answered.", ("service", "method", "path", "status"))
+SECONDS = Histogram("http_request_duration_seconds", "Time to answer.", ("service", "method", "path"))
+
+app = Flask(__name__)
+app.config["MAX_CONTENT_LENGTH"] = 64 * 1024  # bytes; more is 413 before any of it is hashed
 
 
-class Handler(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        self.send_response(200 if self.path == "/health" else 404)
-        self.end_headers()
+@app.post("/webhook")
+def webhook():
+    if not SECRET:
+        abort(503, "WEBHOOK_SECRET is not set: no signature can be checked")
+    expected = "sha256=" + hmac.new(SECRET, request.get_data(), hashlib.sha256).hexdigest()
+    # Compared in constant time, as bytes: a header may hold any character.
+    if not hmac.compare_digest(expected.encode(), request.headers.get("X-Hub-Signature-256", "").encode()):
+        abort(401, "X-Hub-Signature-256 is not the body's signature")
+    return "", 204
 
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.send_response(204)
-        self.end_headers()
+
+@app.get("/health")
+def health():
+    """Alive, and which settings there are: never what they say."""
+    return {
+        "status": "ok",
+        "configured": {name: bool(os.environ.get(name)) for name in (*SETTINGS, "WEBHOOK_SECRET")},
+    }
+
+
+@app.get("/metrics")
+def metrics():
+    return Response(generate_latest(), content_type=CONTENT_TYPE_LATEST)
+
+
+@app.before_request
+def begin():
+    g.began = time.perf_counter()
+
+
+@app.after_request
+def count(response):
+    # The route, not the URL, and only methods that a route has: strangers must not make up series.
+    path, method = (request.url_rule.rule, request.method) if request.url_rule else ("other", "other")
+    REQUESTS.labels("webhook", method, path, response.status_code).inc()
+    SECONDS.labels("webhook", method, path).observe(time.perf_counter() - g.began)
+    return response
 
 
 if __name__ == "__main__":
-    ThreadingHTTPServer(("0.0.0.0", 8080), Handler).serve_forever()
+    # One process, since metrics live in it; Kubernetes makes more of them. Heartbeats go to memory: no file is written.
+    options = ["--workers=1", "--threads=8", "--worker-tmp-dir=/dev/shm", "--graceful-timeout=20"]
+    port = os.environ.get("PORT", "8080")
+    os.execv(sys.executable, (sys.executable, "-m", "gunicorn", *options, f"--bind=0.0.0.0:{port}", "app:app"))
