@@ -4,6 +4,7 @@ Each through a wrapper module of its own, whose go.mod repeats the component's r
 very versions are built that its authors chose, which `go install MODULE@VERSION` refuses for modules with replacements.
 """
 
+import fnmatch
 import json
 import os
 import shutil
@@ -118,19 +119,23 @@ def _wrap(component: Component, wrapper: Path, progress: Progress) -> Path:
 
 def _go_mod(component: Component, theirs: Mapping[str, Any]) -> str:
     """A module that requires `component`, with the requirements and replacements of its own go.mod, `theirs`."""
-    local = {item["Old"]["Path"] for item in theirs.get("Replace") or [] if "Version" not in item["New"]}
     lines = ["module lab", f"go {theirs['Go']}"]
     lines += [f"godebug {item['Key']}={item['Value']}" for item in theirs.get("GoDebug") or []]
     lines.append(f"require {component.module} {component.version}")
+    local = {item["Old"]["Path"] for item in theirs.get("Replace") or [] if "Version" not in item["New"]}
+    published = {
+        path: version
+        for path in local
+        for pattern, version in component.published.items()
+        if fnmatch.fnmatchcase(path, pattern)
+    }
     for item in theirs.get("Require") or []:
-        version = component.staged if item["Path"] in local and component.staged else item["Version"]
-        lines.append(f"require {item['Path']} {version}")
+        lines.append(f"require {item['Path']} {published.get(item['Path'], item['Version'])}")
     for item in theirs.get("Replace") or []:
         old, new = item["Old"], item["New"]
         if "Version" in new:
             lines.append(f"replace {' '.join(old.values())} => {new['Path']} {new['Version']}")
-        elif component.staged:
-            lines.append(f"replace {old['Path']} => {old['Path']} {component.staged}")
+    lines += [f"replace {path} => {path} {version}" for path, version in sorted(published.items())]
     lines += [f"exclude {item['Path']} {item['Version']}" for item in theirs.get("Exclude") or []]
     return "\n".join(lines) + "\n"
 

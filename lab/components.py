@@ -15,8 +15,8 @@ class Component:
     """The folder of the main package within the module; "" for its root."""
     stamps: Mapping[str, str] = field(default_factory=dict)
     """Variables that the linker sets, by full name: the version that the program tells."""
-    staged: str | None = None
-    """The version at which the module's `./staging/…` replacements are published."""
+    published: Mapping[str, str] = field(default_factory=dict)
+    """The versions to take of the modules that its go.mod replaces by folders, by their paths; `*` matches any text."""
     kept: Mapping[str, str] = field(default_factory=dict)
     """Files of the module that the lab needs when it runs, by the name that they are kept under."""
 
@@ -29,6 +29,7 @@ class Component:
 _KUBERNETES = "v1.33.13"
 _KWOK = "v0.7.0"
 _ARGOCD = "v3.1.16"
+_VAULT = "v1.21.1"
 _ARGOCD_COMMON = "github.com/argoproj/argo-cd/v3/common"
 
 
@@ -44,7 +45,7 @@ def _kubernetes(name: str) -> Component:
             "k8s.io/component-base/version.gitMinor": _KUBERNETES[1:].split(".")[1],
             "k8s.io/client-go/pkg/version.gitVersion": _KUBERNETES,
         },
-        staged=_KUBERNETES.replace("v1.", "v0."),
+        published={"k8s.io/*": _KUBERNETES.replace("v1.", "v0.")},
     )
 
 
@@ -101,6 +102,21 @@ TOOLS = (
     Component(name="kubeconform", module="github.com/yannh/kubeconform", version="v0.7.0", package="cmd/kubeconform"),
     # Of Prometheus v3.11.3, which the GitOps template runs. Debian's is built without Kubernetes' service discovery.
     Component(name="promtool", module="github.com/prometheus/prometheus", version="v0.311.3", package="cmd/promtool"),
+    Component(
+        name="vault",
+        module="github.com/hashicorp/vault",
+        version=_VAULT,
+        package="",
+        stamps={"github.com/hashicorp/vault/version.fullVersion": _VAULT[1:]},
+        # Later releases of 1.21 match no published sdk.
+        published={
+            "github.com/hashicorp/vault/sdk": "v0.20.0",
+            "github.com/hashicorp/vault/api": "v1.22.0",
+            "github.com/hashicorp/vault/api/auth/kubernetes": "v0.10.0",
+            "github.com/hashicorp/vault/api/auth/approle": "v0.11.0",
+            "github.com/hashicorp/vault/api/auth/userpass": "v0.11.0",
+        },
+    ),
 )
 
 COMPONENTS: Mapping[str, Component] = {component.name: component for component in (*CORE, *TOOLS)}

@@ -51,12 +51,19 @@ def test_without_a_lab_the_remedy_says_so(tmp_path: Path) -> None:
 
 
 def test_the_wrapper_chooses_the_versions_that_the_authors_chose() -> None:
-    component = Component(name="x", module="example.test/x", version="v1.2.3", package="cmd/x", staged="v0.9.0")
+    component = Component(
+        name="x",
+        module="example.test/x",
+        version="v1.2.3",
+        package="cmd/x",
+        published={"example.test/local*": "v0.9.0"},
+    )
     theirs = {
         "Go": "1.24",
         "Require": [
             {"Path": "example.test/a", "Version": "v1.0.0"},
             {"Path": "example.test/local", "Version": "v0.0.0"},
+            {"Path": "example.test/local-in-name", "Version": "v1.1.0"},
         ],
         "Replace": [
             {"Old": {"Path": "example.test/local"}, "New": {"Path": "./staging/local"}},
@@ -73,8 +80,9 @@ def test_the_wrapper_chooses_the_versions_that_the_authors_chose() -> None:
         "require example.test/x v1.2.3",
         "require example.test/a v1.0.0",
         "require example.test/local v0.9.0",
-        "replace example.test/local => example.test/local v0.9.0",
+        "require example.test/local-in-name v1.1.0",
         "replace example.test/b v1 => example.test/c v2.0.0",
+        "replace example.test/local => example.test/local v0.9.0",
         "exclude example.test/d v3.0.0",
     ]
 
