@@ -117,6 +117,9 @@ TOOLS = (
             "github.com/hashicorp/vault/api/auth/userpass": "v0.11.0",
         },
     ),
+    # What runs workflows without GitHub, and what reads them.
+    Component(name="act", module="github.com/nektos/act", version="v0.2.89", package=""),
+    Component(name="actionlint", module="github.com/rhysd/actionlint", version="v1.7.7", package="cmd/actionlint"),
 )
 
 COMPONENTS: Mapping[str, Component] = {component.name: component for component in (*CORE, *TOOLS)}
