@@ -302,23 +302,21 @@ OPTIONS = _table(
         group=APPLICATION,
         metavar="PREVIOUS|TAG",
         default="PREVIOUS",
-        flag_only=True,
         help="Version to go back to.",
     ),
     # what is told
     Option(
         name="from",
         group=OUTPUT,
-        metavar="FILE",
+        metavar="FILE|JSON",
         repeatable=True,
-        flag_only=True,
-        help="Earlier results in JSON (`-` is standard input); a matrix fans in.",
+        spaced=True,
+        help="Earlier results: files (`-` is standard input), or the JSON itself; a matrix fans in.",
     ),
     Option(
         name="dry-run",
         group=OUTPUT,
         default=False,
-        flag_only=True,
         help="Show the change as a unified diff; change nothing anywhere.",
         instead={
             "build": "Tell what would be built; build and push nothing.",

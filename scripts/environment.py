@@ -27,7 +27,7 @@ def ready(*groups: str) -> Path:
     if known != state or not set(groups) <= set(there):
         print("Setting up .venv (once) …", file=sys.stderr, flush=True)
         if not PYTHON.exists():
-            _run(_interpreter(), "-m", "venv", str(HOME))
+            _run(interpreter(), "-m", "venv", str(HOME))
         pip = (str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
         _run(*pip, "--upgrade", "pip")  # dependency groups need pip 25.1
         wanted = (word for group in groups for word in ("--group", f"{ROOT}/pyproject.toml:{group}"))
@@ -42,11 +42,15 @@ def become(*arguments: str) -> None:
     os.execv(PYTHON, [str(PYTHON), *arguments])
 
 
-def _interpreter() -> str:
+def interpreter() -> str:
+    """A Python that is new enough: this one, one of PATH, or one that GitHub's runner keeps; exits without."""
     if sys.version_info >= OLDEST:
         return sys.executable
     names = (f"python3.{minor}" for minor in range(20, OLDEST[1] - 1, -1))
-    found = next(filter(None, map(shutil.which, names)), None)
+    kept = Path(os.environ.get("RUNNER_TOOL_CACHE") or "/none", "Python")
+    found = next(filter(None, map(shutil.which, names)), None) or next(
+        (str(path) for minor in range(20, OLDEST[1] - 1, -1) for path in kept.glob(f"3.{minor}.*/*/bin/python3")), None
+    )
     if found is None:
         sys.exit(f"Python {OLDEST[0]}.{OLDEST[1]} or newer is needed; this is {sys.version.split()[0]}.")
     return found

@@ -6,7 +6,10 @@ https://docs.github.com/actions/reference/workflows-and-actions/workflow-command
 import json
 import os
 import re
+import sys
 from collections.abc import Mapping
+
+from pipeline.options import secret_variables
 
 
 def annotation(title: str, text: str) -> str:
@@ -28,6 +31,12 @@ def harmless(text: str) -> str:
     return re.sub(r"(?m)^([^\S\n]*)::", r"\1: :", text).replace("##[", "# #[")
 
 
+def masks(environ: Mapping[str, str]) -> str:
+    """Commands that have the runner hide our secrets in every log line, also those that no `secrets.` context gave."""
+    values = (environ.get(variable, "") for variable in secret_variables())
+    return "".join(f"::add-mask::{_escape(line)}\n" for value in values for line in value.splitlines() if line.strip())
+
+
 def outputs(values: Mapping[str, object]) -> str:
     """Lines for `$GITHUB_OUTPUT`: text and numbers as they are, everything nested as JSON.
 
@@ -39,3 +48,7 @@ def outputs(values: Mapping[str, object]) -> str:
         delimiter = f"end_{os.urandom(16).hex()}"
         lines.append(f"{name}<<{delimiter}\n{text}\n{delimiter}\n")
     return "".join(lines)
+
+
+if __name__ == "__main__":  # for the action alone: its standard output is the runner's, and goes into no file
+    sys.stdout.write(masks(os.environ))

@@ -1,4 +1,4 @@
-"""`--from FILE`: the results of earlier commands, from earlier jobs; those of a matrix fan in to one."""
+"""`--from`: the results of earlier commands, from earlier jobs; those of a matrix fan in to one."""
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -20,20 +20,26 @@ _MUST_AGREE = ("deployment_id", "environment", "kind")
 
 
 def load(paths: Sequence[str]) -> Deployment:
-    """The result in `paths`; `-` is standard input. Of several, later ones add to earlier ones.
+    """The result in `paths`; `-` is standard input, and what begins with `{` is the JSON itself.
 
-    Images and applications are brought together; stages that ran side by side count with the longest. Raises
-    UsageError for a file that cannot be read or is no result, and for results of different deployments.
+    Of several, later ones add to earlier ones. Images and applications are brought together; stages that ran side by
+    side count with the longest. Raises UsageError for what cannot be read or is no result, and for results of
+    different deployments.
     """
     return reduce(_merge, [_read(path) for path in paths])
 
 
 def _read(path: str) -> Deployment:
-    name = "standard input" if path == "-" else path
-    try:
-        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
-    except OSError as error:
-        raise UsageError(f"--from {path}: {error.strerror}", remedy=_REMEDY) from error
+    name, data = path, path.encode(errors="replace")
+    if path == "-":
+        name, data = "standard input", sys.stdin.buffer.read()
+    elif path.startswith("{"):
+        name = "--from"
+    else:
+        try:
+            data = Path(path).read_bytes()
+        except OSError as error:
+            raise UsageError(f"--from {path}: {error.strerror}", remedy=_REMEDY) from error
     try:
         result = TypeAdapter(Deployment).validate_json(data, strict=True)
     except ValidationError as error:

@@ -126,7 +126,8 @@ class Report:
         """Write the result everywhere it belongs, and return the exit code."""
         self.update(finished=_rfc3339(self._now()))
         deployment = self.deployment
-        self._append("GITHUB_OUTPUT", lambda _room: actions.outputs(to_json(deployment)))
+        document = to_json(deployment)
+        self._append("GITHUB_OUTPUT", lambda _room: actions.outputs({**document, "json": document}))
         if self._failures or _has_content(deployment):
             self._append("GITHUB_STEP_SUMMARY", lambda room: markdown(deployment, self.diff, limit=room))
         if not self._announced:

@@ -59,7 +59,6 @@ def test_every_switch_with_a_variable_has_two_flags() -> None:
     shown = run("bump", "--help").stdout
     for flags in ("--no-check-image / --check-image", "--allow-diverged / --no-allow-diverged", "--json / --no-json"):
         assert flags in shown
-    assert "--no-dry-run" not in shown
     assert "--push" not in shown.replace("--no-push", "")
 
 

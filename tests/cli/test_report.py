@@ -238,6 +238,8 @@ def test_outputs_are_the_keys_of_the_json(tmp_path: Path) -> None:
     told = Told(DEPLOYED, json=True, environ={"GITHUB_OUTPUT": str(file)})
     found = outputs(file.read_text())
     assert found.pop("before") == "1"
+    whole = found.pop("json")
+    assert (json.loads(whole), "\n" in whole) == (told.object, False)
     assert set(found) == set(told.object)
     assert found["outcome"] == "deployed"
     assert json.loads(found["images"]) == told.object["images"]
