@@ -8,13 +8,14 @@ import os
 import re
 import sys
 from collections.abc import Mapping
+from typing import Literal
 
 from pipeline.options import secret_variables
 
 
-def annotation(title: str, text: str) -> str:
-    """An `::error::` command, escaped as the runner decodes it; it shows on the log and on the run's page."""
-    return f"::error title={_escape(title, ':,')}::{_escape(text)}"
+def annotation(kind: Literal["error", "notice"], title: str, text: str) -> str:
+    """An `::error::` or `::notice::`, escaped as the runner decodes it; it shows on the log and on the run's page."""
+    return f"::{kind} title={_escape(title, ':,')}::{_escape(text)}"
 
 
 def _escape(text: str, more: str = "") -> str:

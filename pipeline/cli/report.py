@@ -13,8 +13,9 @@ from typing import Any, TextIO
 
 from pipeline.cli import actions, human
 from pipeline.core.deployment import ChangedLine, Deployment, Failure, Gitops, to_json
+from pipeline.core.links import line_page
 from pipeline.core.summary import LIMIT, markdown
-from pipeline.core.wording import visible
+from pipeline.core.wording import short, visible, web_url
 from pipeline.errors import PipelineError, Unreachable
 
 _PROGRAM = "openeg-deploy"
@@ -44,6 +45,8 @@ class Report:
         self.content: bytes | None = None
         """What goes to standard output as it is, where no JSON is asked for."""
         self._announced = False
+        self._followed: Gitops | None = None
+        """What an earlier command has published, and told of."""
         self._environ = environ
         self._stdout = stdout or sys.stdout
         self._stderr = stderr or sys.stderr
@@ -77,6 +80,7 @@ class Report:
         """Go on from an earlier command's result: all it knows stays true, but its outcome and error were its own."""
         known = {name: getattr(earlier, name) for name in _ENTERED - {"outcome", "schema", "finished"}}
         self._fields |= {name: value for name, value in known.items() if value not in (None, ())}
+        self._followed = earlier.gitops
         self._seconds = dict(earlier.seconds or {})
         self._began -= self._seconds.pop("total", 0.0)
 
@@ -132,6 +136,8 @@ class Report:
             self._append("GITHUB_STEP_SUMMARY", lambda room: markdown(deployment, self.diff, limit=room))
         if not self._announced:
             self._print(deployment)
+        if self._in_actions:
+            self._note(deployment)
         for failure in self._failures:
             self._complain(failure)
         return self._code or (_FINDINGS if deployment.outcome == "findings" else 0)
@@ -173,10 +179,22 @@ class Report:
         text = text.encode(encoding, "backslashreplace").decode(encoding)
         return actions.harmless(text) if self._in_actions else text
 
+    def _note(self, deployment: Deployment) -> None:
+        """Have each line that this very command changed in the GitOps repository on the run's page, with a link."""
+        undone = deployment.rollback.gitops if deployment.rollback else None
+        for gitops in (deployment.gitops, undone):
+            if gitops is None or gitops == self._followed or not gitops.revision or deployment.outcome == "planned":
+                continue
+            for line in gitops.changed:
+                place = f"{line.file}:{line.line}"
+                page = web_url(line_page(gitops.repository, gitops.revision, line.file, line.line))
+                text = f"{line.name} {short(line.old)} → {short(line.new)}{f' {page}' if page else ''}"
+                print(actions.annotation("notice", visible(place), visible(text)), file=self._stderr, flush=True)
+
     def _complain(self, failure: Failure) -> None:
         message, remedy = visible(failure.message), visible(failure.remedy)
         if self._in_actions:
-            text = actions.annotation(f"{self.command or _PROGRAM}: {failure.class_}", f"{message}\n{remedy}")
+            text = actions.annotation("error", f"{self.command or _PROGRAM}: {failure.class_}", f"{message}\n{remedy}")
         else:
             error = human.paint("error:", human.RED) if self._coloured(self._stderr) else "error:"
             text = f"{error} {message}\n{remedy}"

@@ -1,6 +1,7 @@
 """Pages of well-known git hosts, for people to click on."""
 
 import re
+from urllib.parse import quote
 
 
 def commit_page(repository: str, revision: str | None) -> str | None:
@@ -15,3 +16,16 @@ def commit_page(repository: str, revision: str | None) -> str | None:
         return None
     between = "/-/commit/" if "gitlab" in url else "/commit/"
     return url.removesuffix("/").removesuffix(".git") + between + revision
+
+
+def line_page(repository: str, revision: str | None, file: str, line: int) -> str | None:
+    """The page of a line as a commit left it, on hosts whose pages we know; else that of the commit.
+
+    >>> line_page("https://github.com/openeg/gitops.git", "abc", "overlays/dev/kustomization.yaml", 12)
+    'https://github.com/openeg/gitops/blob/abc/overlays/dev/kustomization.yaml#L12'
+    """
+    page = commit_page(repository, revision)
+    if page is None or not re.match(r"https://[^/]*(github|gitlab)", page):
+        return page
+    start, _, commit = page.rpartition("/commit/")
+    return f"{start}/blob/{commit}/{quote(file)}#L{line}"

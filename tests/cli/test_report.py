@@ -17,10 +17,10 @@ import pytest
 from pydantic import TypeAdapter
 
 from pipeline.cli.report import Report
-from pipeline.core.deployment import ChangedLine, Deployment
+from pipeline.core.deployment import ChangedLine, Deployment, Rollback
 from pipeline.errors import Diverged, PipelineError, RolloutFailed, SyncFailed, UsageError
 from tests.core.test_notice import hostile
-from tests.deployments import DEPLOYED, HOSTILE, failed
+from tests.deployments import DEPLOYED, HOSTILE, failed, rolled_back
 
 DIFF = "--- a/k.yaml\n+++ b/k.yaml\n@@ -1 +1 @@\n-  newTag: a\r\n+  newTag: b\r\n"
 
@@ -273,8 +273,46 @@ def test_a_runner_file_that_cannot_be_written_fails_nothing(tmp_path: Path) -> N
     assert "No such file or directory" in told.stderr
 
 
+LINE = (
+    "::notice title=overlays/production/kustomization.yaml%3A12::openegflask 3f2a9c1 → 8b1c2d3 "
+    "https://github.com/openeg/gitops/blob/1a2b3c455555/overlays/production/kustomization.yaml#L12\n"
+)
+
+
+def on_github(deployment: Deployment) -> Deployment:
+    assert deployment.gitops
+    where = replace(deployment.gitops, repository="https://github.com/openeg/gitops.git", revision="1a2b3c455555")
+    return replace(deployment, gitops=where)
+
+
+def test_in_actions_a_changed_line_is_a_notice_with_its_page() -> None:
+    assert Told(on_github(DEPLOYED), environ={"GITHUB_ACTIONS": "true"}).stderr == LINE
+    assert Told(on_github(DEPLOYED)).stderr == ""
+    planned = replace(on_github(DEPLOYED), outcome="planned", rollout=None)
+    assert Told(planned, environ={"GITHUB_ACTIONS": "true"}).stderr == ""
+    assert "gitops/commit/1a2b3c4" in Told(DEPLOYED, environ={"GITHUB_ACTIONS": "true"}).stderr
+
+
+def test_a_changed_line_is_noticed_by_the_command_that_changed_it_alone() -> None:
+    environ = {"GITHUB_ACTIONS": "true"}
+    assert Told(environ=environ, act=lambda report: report.follow(on_github(DEPLOYED))).stderr == ""
+    built = replace(on_github(DEPLOYED), gitops=None, outcome="built")
+
+    def bump(report: Report) -> None:
+        report.follow(built)
+        report.update(gitops=on_github(DEPLOYED).gitops)
+
+    assert Told(environ=environ, act=bump).stderr == LINE
+    undone = replace(rolled_back(), rollback=Rollback(outcome="deployed", gitops=on_github(DEPLOYED).gitops))
+    assert Told(undone, environ=environ).stderr.endswith(LINE)
+
+
 def test_in_actions_an_error_is_an_annotation() -> None:
-    told = Told(DEPLOYED, RolloutFailed("100% of pods\nfail: all, now"), environ={"GITHUB_ACTIONS": "true"})
+    told = Told(
+        replace(DEPLOYED, gitops=None),
+        RolloutFailed("100% of pods\nfail: all, now"),
+        environ={"GITHUB_ACTIONS": "true"},
+    )
     assert told.stderr == (
         "::error title=deploy%3A RolloutFailed::100%25 of pods%0Afail: all, now%0A"
         "Read the cause and the log lines; `rollback` brings the former version back.\n"
@@ -291,7 +329,8 @@ def test_nothing_but_our_annotation_is_a_command_to_the_runner(text: str, json: 
         Told(planned, json=json, environ=environ, diff=f"--- a\n+++ b\n@@ -1 +1 @@\n {text}\n"),
     ):
         lines = [line for line in (told.stdout + told.stderr).splitlines() if re.match(r"\s*::", line) or "##[" in line]
-        assert all(line.startswith("::error title=deploy%3A RolloutFailed::") for line in lines)
+        ours = ("::error title=deploy%3A RolloutFailed::", "::notice title=")
+        assert all(line.startswith(ours) for line in lines)
 
 
 @pytest.mark.parametrize("text", HOSTILE)
