@@ -26,13 +26,15 @@ _RUNS = """
 runs:
   using: composite
   steps:
-    - id: setup
+    - name: Set up
+      id: setup
       shell: bash
       env:
         COMMAND: ${{ inputs.command }}
       run: python3 "$GITHUB_ACTION_PATH/scripts/setup" "$COMMAND" >>"$GITHUB_OUTPUT"
 
-    - id: run
+    - name: Run
+      id: run
       shell: bash
       run: |
         "$PYTHON" -P -m pipeline.cli.actions # masks the secrets

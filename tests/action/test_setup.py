@@ -20,6 +20,7 @@ from pipeline.resources import folder
 ROOT = folder("requirements").parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCKS = sorted((ROOT / "requirements").iterdir())
+SETS = [file for file in LOCKS if file.stem != "release"]
 
 
 def locked(file: Path) -> Iterator[tuple[Requirement, list[str]]]:
@@ -38,31 +39,35 @@ def bounds(name: str) -> Iterator[Requirement]:
 
 
 def test_there_is_a_lock_for_the_core_set_and_each_extra() -> None:
-    assert {file.stem for file in LOCKS} == {"core", *PROJECT["optional-dependencies"]}
+    assert {file.stem for file in SETS} == {"core", *PROJECT["optional-dependencies"]}
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(ROOT / "scripts"))
         extras = runpy.run_path(str(ROOT / "scripts/setup"), run_name="setup")["EXTRAS"]
-    assert {name for names in extras.values() for name in names} <= {file.stem for file in LOCKS}
+    assert {name for names in extras.values() for name in names} <= {file.stem for file in SETS}
     groups = typer.main.get_command(app)
     assert set(extras) <= set(getattr(groups, "commands", ()))
 
 
 @pytest.mark.parametrize("file", LOCKS, ids=lambda file: file.stem)
-def test_a_lock_has_what_pyproject_asks_for_each_by_hash_and_from_nowhere_in_particular(file: Path) -> None:
-    found = {canonicalize_name(requirement.name): requirement for requirement, _ in locked(file)}
-    for wanted in bounds(file.stem):
-        (pin,) = found[canonicalize_name(wanted.name)].specifier
-        assert pin.operator == "=="
-        assert wanted.specifier.contains(pin.version), f"{wanted} in {file.name}: run scripts/lock"
+def test_a_lock_has_one_version_of_each_package_by_hash_and_from_nowhere_in_particular(file: Path) -> None:
     for requirement, hashes in locked(file):
+        assert re.fullmatch(r"==[\w.]+", str(requirement.specifier)), requirement
         assert hashes, requirement
         assert all(re.fullmatch("sha256:[0-9a-f]{64}", value) for value in hashes)
     assert "//" not in file.read_text()
 
 
-def test_all_locks_have_the_same_versions() -> None:
+@pytest.mark.parametrize("file", SETS, ids=lambda file: file.stem)
+def test_a_lock_satisfies_what_pyproject_asks_for(file: Path) -> None:
+    found = {canonicalize_name(requirement.name): requirement for requirement, _ in locked(file)}
+    for wanted in bounds(file.stem):
+        (pin,) = found[canonicalize_name(wanted.name)].specifier
+        assert wanted.specifier.contains(pin.version), f"{wanted} in {file.name}: run scripts/lock"
+
+
+def test_the_sets_have_the_same_versions() -> None:
     whole = {requirement.name: requirement.specifier for requirement, _ in locked(ROOT / "requirements/all.txt")}
-    for file in LOCKS:
+    for file in SETS:
         for requirement, _ in locked(file):
             assert requirement.specifier == whole[requirement.name], f"{requirement} in {file.name}"
 
