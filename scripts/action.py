@@ -51,7 +51,7 @@ runs:
 _INPUTS = """\
 # The action
 
-How to use it: [deploy from CI](../how-to/deploy-from-ci.md).
+How to use it: [deploy with GitHub Actions](../how-to/deploy-with-github-actions.md).
 
 ## Inputs
 
