@@ -30,7 +30,7 @@ runs:
       id: setup
       shell: bash
       env:
-        COMMAND: ${{ inputs.command }}
+        COMMAND: ${{ inputs.command || 'deploy' }}
       run: python3 "$GITHUB_ACTION_PATH/scripts/setup" "$COMMAND" >>"$GITHUB_OUTPUT"
 
     - name: Run
@@ -41,7 +41,7 @@ runs:
         set -f # the command is split into words, and nothing else happens to it
         "$PYTHON" -P -m pipeline $COMMAND
       env:
-        COMMAND: ${{ inputs.command }}
+        COMMAND: ${{ inputs.command || 'deploy' }}
         PYTHON: ${{ steps.setup.outputs.python }}
         PYTHONPATH: ${{ steps.setup.outputs.path }}
         # An input goes before what the job has set for all its steps; both empty counts as not given.

@@ -111,6 +111,17 @@ def test_every_secret_is_an_input_and_every_input_travels_by_the_environment() -
     assert len(given) == len(action["inputs"])
 
 
+@pytest.mark.parametrize(("tag", "code", "notes"), [("v1.2.0", 0, "\n- New\n\n"), ("v1.20.0", 1, "")])
+def test_a_release_s_notes_are_its_part_of_the_changelog(tmp_path: Path, tag: str, code: int, notes: str) -> None:
+    (tmp_path / "CHANGELOG.md").write_text("# Changelog\n\n## Unreleased\n\n## 1.2.0\n\n- New\n\n## 1.1.0\n\n- Old\n")
+    (tmp_path / "dist").mkdir()
+    job = read(ROOT / ".github/workflows/release.yml")["jobs"]["build"]
+    (script,) = (step["run"] for step in job["steps"] if step.get("name") == "Notes from the changelog")
+    command = ("bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script)
+    done = subprocess.run(command, cwd=tmp_path, env={"PATH": os.environ["PATH"], "GITHUB_REF_NAME": tag})
+    assert (done.returncode, (tmp_path / "dist/notes.md").read_text()) == (code, notes)
+
+
 class Runner:
     """The action's last step, run as the runner does: its script in bash, its values in the environment."""
 

@@ -3,6 +3,7 @@
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -19,6 +20,7 @@ from pipeline.resources import folder
 
 ROOT = folder("requirements").parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+BIN = Path(sys.executable).parent
 LOCKS = sorted((ROOT / "requirements").iterdir())
 SETS = [file for file in LOCKS if file.stem != "release"]
 
@@ -89,7 +91,7 @@ def set_up(command: str, cache: Path, **environ: str) -> tuple[dict[str, str], s
 def test_the_second_time_nothing_is_installed_and_each_command_gets_its_extras_alone(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # uv is there
+    path = f"{BIN}:{os.environ['PATH']}"  # uv is there
     first, cold = set_up("bump --dry-run", tmp_path, PATH=path)
     second, warm = set_up("wait", tmp_path, PATH="/usr/bin:/bin")  # neither an installer nor a network is asked
     assert first == second
@@ -108,10 +110,33 @@ def test_the_second_time_nothing_is_installed_and_each_command_gets_its_extras_a
     record_property("figure", f"the action's set-up: {cold.split()[-2]} s cold with uv, {warm.split()[-2]} s warm")
 
 
+def test_without_uv_pip_installs_the_same(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+    outputs, cold = set_up("deploy", tmp_path, PATH="/usr/bin:/bin")
+    packages = Path(outputs["path"].split(os.pathsep)[1])
+    assert {name for name in ("docker", "slack_sdk", "werkzeug") if (packages / name).exists()} == {
+        "docker",
+        "slack_sdk",
+    }
+    record_property("figure", f"the action's set-up: {cold.split()[-2]} s cold with pip")
+
+
+def test_a_package_that_is_not_the_one_that_was_locked_is_not_installed(tmp_path: Path) -> None:
+    for name in ("scripts", "requirements"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    lock = tmp_path / "requirements/core.txt"
+    lock.write_text(re.sub("sha256:[0-9a-f]{64}", f"sha256:{'0' * 64}", lock.read_text()))
+    environ = {**os.environ, "RUNNER_TOOL_CACHE": str(tmp_path), "PATH": f"{BIN}:{os.environ['PATH']}"}
+    command = (sys.executable, tmp_path / "scripts/setup", "bump")
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=250)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "hash" in done.stderr.lower()
+    assert not list((tmp_path / "openeg-deploy").iterdir())
+
+
 def test_where_the_tool_cache_may_not_be_written_the_users_is(tmp_path: Path) -> None:
     taken = tmp_path / "taken"
     taken.write_text("a file where the folder would be")
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    path = f"{BIN}:{os.environ['PATH']}"
     outputs, _ = set_up("bump", taken, PATH=path, XDG_CACHE_HOME=str(tmp_path / "home"))
     assert f"{tmp_path}/home/openeg-deploy/" in outputs["path"]
 
