@@ -16,7 +16,7 @@ def missing(why: str) -> NoReturn:
 
 
 def program(name: str) -> str:
-    """The machine's kustomize or kubeseal, or the one that the lab has built."""
+    """A program such as kustomize or act: the machine's, or the one that the lab has built."""
     cached = Path("~/.cache/openeg-lab/bin", name).expanduser()
     found = shutil.which(name) or (str(cached) if cached.exists() else None)
     return found or missing(f"{name} is not installed")

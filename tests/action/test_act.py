@@ -79,6 +79,17 @@ def populate(scene: Scene, environments: Iterable[str]) -> None:
     scene.change()
 
 
+SOURCES = ("--env", "PIPELINE_ENGINE=sources")
+
+
+@pytest.mark.docker
+def test_one_step_builds_a_real_image_and_deploys_it(scene: Scene, tmp_path: Path, tools: Path) -> None:
+    engine = ("--env", "PIPELINE_ENGINE=docker")
+    deploy_by("one-service", scene, tmp_path, tools, {"production": {"openegflask"}}, *engine)
+    image = f"{scene.sandbox.registry_host}/openegflask:{scene.app.git('rev-parse', 'HEAD')}"
+    assert subprocess.run(("docker", "image", "rm", image), capture_output=True).returncode == 0
+
+
 @pytest.mark.parametrize(
     ("name", "deployed"),
     [
@@ -95,6 +106,13 @@ def populate(scene: Scene, environments: Iterable[str]) -> None:
 def test_an_example_deploys_what_it_says(
     scene: Scene, tmp_path: Path, tools: Path, name: str, deployed: Mapping[str, set[str]]
 ) -> None:
+    deploy_by(name, scene, tmp_path, tools, deployed, *SOURCES)
+
+
+def deploy_by(
+    name: str, scene: Scene, tmp_path: Path, tools: Path, deployed: Mapping[str, set[str]], *more: str
+) -> None:
+    """Push a commit to an application that has an example's workflow; just what is named is deployed then."""
     populate(scene, deployed)
     before, commit = scene.app.git("rev-parse", "HEAD~", "HEAD").split()
     workflows = scene.app.path / ".github/workflows"
@@ -116,7 +134,7 @@ def test_an_example_deploys_what_it_says(
         *("--local-repository", f"openeg/deploy@v1={action}", "--eventpath", str(event)),
         *("--var", f"ARGOCD_SERVER={scene.environ['ARGOCD_SERVER']}"),
         *("--secret", f"ARGOCD_AUTH_TOKEN={scene.environ['ARGOCD_AUTH_TOKEN']}", "--secret", "GITOPS_TOKEN=a-token"),
-        *("--env", "PIPELINE_ENGINE=sources", "--env", "PIPELINE_TIMEOUT=60"),
+        *("--env", "PIPELINE_TIMEOUT=60", *more),
         *("--env", "PIPELINE_CONTEXT=flask"),  # where the application that is there has its Dockerfile
         environ=scene.environ,
     )
