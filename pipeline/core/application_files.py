@@ -47,16 +47,12 @@ jobs:
         with:
           fetch-depth: 0 # the order of commits is judged by history
           persist-credentials: false
-      - uses: actions/setup-python@0b93645e9fea7318ecaed2b359559ac225c90a2b # v5.3.0
+      - uses: openeg/deploy@vVERSION
         with:
-          python-version: "3.13"
-      - run: pip install 'openeg-deploy[all]==VERSION'
-      - run: python -m pipeline deploy
-        env:
-          GITOPS_TOKEN: ${{ secrets.GITOPS_TOKEN }}
-          REGISTRY_USERNAME: ${{ secrets.REGISTRY_USERNAME }}
-          REGISTRY_PASSWORD: ${{ secrets.REGISTRY_PASSWORD }}
-          ARGOCD_SERVER: ${{ vars.ARGOCD_SERVER }}
-          ARGOCD_AUTH_TOKEN: ${{ secrets.ARGOCD_AUTH_TOKEN }}
-          SLACK_BOT_TOKEN: ${{ secrets.SLACK_BOT_TOKEN }}
+          argocd-server: ${{ vars.ARGOCD_SERVER }}
+          argocd-token: ${{ secrets.ARGOCD_AUTH_TOKEN }}
+          gitops-token: ${{ secrets.GITOPS_TOKEN }}
+          registry-username: ${{ secrets.REGISTRY_USERNAME }}
+          registry-password: ${{ secrets.REGISTRY_PASSWORD }}
+          slack-token: ${{ secrets.SLACK_BOT_TOKEN }}
 """
