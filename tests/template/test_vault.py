@@ -248,7 +248,7 @@ class Filled:
 
     def put(self, name: str, **values: Any) -> None:
         """Write a secret through standard input: a command line would show it."""
-        self.server.must(f"vault kv put openeg/data/databases/{name} -", self.root, json.dumps(values))
+        self.server.must(f"vault kv put -mount=openeg data/databases/{name} -", self.root, json.dumps(values))
 
 
 ACCOUNTS = [("flask-app", "openeg-system"), ("default", "openeg-system"), ("flask-app", "vault-test-elsewhere")]
