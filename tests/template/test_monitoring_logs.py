@@ -1,7 +1,6 @@
-"""Loki and the log collector, judged by their own programs where these are built."""
+"""Loki and the log collector, judged by their own programs where these are installed."""
 
 import json
-import shutil
 import subprocess
 import time
 import urllib.error
@@ -19,7 +18,7 @@ from tests.template.monitoring import HOME, named, rendered
 def test_loki_accepts_its_configuration(tmp_path: Path) -> None:
     path = tmp_path / "loki.yaml"
     path.write_text(named(rendered(), "ConfigMap", "loki")["data"]["loki.yaml"].replace("/loki", str(tmp_path)))
-    command = [monitoring.program("loki"), f"-config.file={path}", "-verify-config"]
+    command = [monitoring.installed("loki"), f"-config.file={path}", "-verify-config"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     path.write_text(path.read_text().replace("retention_period", "retention_perod"))
@@ -44,7 +43,7 @@ def loki(tmp_path: Path) -> Iterator[str]:
     (tmp_path / "loki.yaml").write_text(config)
     address = f"http://127.0.0.1:{http}"
     with monitoring.running(
-        f"{address}/ready", tmp_path, monitoring.program("loki"), f"-config.file={tmp_path / 'loki.yaml'}"
+        f"{address}/ready", tmp_path, monitoring.installed("loki"), f"-config.file={tmp_path / 'loki.yaml'}"
     ):
         yield address
 
@@ -68,10 +67,7 @@ def test_loki_answers_the_dashboards_queries(loki: str) -> None:
 
 
 def test_promtail_accepts_its_configuration() -> None:
-    promtail = shutil.which("promtail")
-    if promtail is None:  # nor can CI have it
-        pytest.skip("promtail is not installed; its last version is not to be had as a Go module")
-    command = [promtail, f"-config.file={HOME / 'promtail/promtail.yaml'}", "-check-syntax"]
+    command = [monitoring.installed("promtail"), f"-config.file={HOME / 'promtail/promtail.yaml'}", "-check-syntax"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
