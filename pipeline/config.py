@@ -19,6 +19,7 @@ from pipeline.errors import ConfigInvalid
 from pipeline.options import DEFAULT_CHANNEL
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+DEFAULT_KV2_MOUNTS = ("openeg",)
 Order = Literal["ancestry", "arrival", "strict"]
 Mode = Literal["commit", "pr"]
 
@@ -88,11 +89,23 @@ class SlackTarget(_Model):
     channel: str = Field(default=DEFAULT_CHANNEL, description="Channel name or id.")
 
 
+class LintRules(_Model):
+    """What `lint` holds this repository against."""
+
+    registries: tuple[str, ...] = Field(
+        default=(), strict=False, description="Where images may come from: HOST or HOST/PATH; anywhere when not given."
+    )
+    kv2_mounts: tuple[str, ...] = Field(
+        default=DEFAULT_KV2_MOUNTS, strict=False, description="Mounts of Vault's KV engine, version 2."
+    )
+
+
 class GitopsConfig(_Model):
     """`.deploy/config.yaml` of a GitOps repository."""
 
     environments: dict[Name, Environment] = Field(default_factory=dict, description="The environments, by name.")
     slack: SlackTarget = Field(default=SlackTarget(), description="Where notices go.")
+    lint: LintRules = Field(default=LintRules(), description="What `lint` holds the repository against.")
 
 
 Model = TypeVar("Model", bound=_Model)

@@ -17,6 +17,7 @@ GITOPS = "GitOps repository"
 ROLLOUT = "Argo CD and rollout"
 OUTPUT = "Output and notices"
 SANDBOX = "Sandbox"
+LINT = "Lint"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +37,7 @@ class Option:
     """Whether values hold spaces: the environment variable of a repeatable option then has one value a line."""
     secret: bool = False
     argument: bool = False
-    """Whether it is the command's positional arguments."""
+    """Whether it is the command's positional arguments; just one, which may be left out, where there is a default."""
     flag_only: bool = False
     """Whether an environment variable would make no sense, as for --help-like switches of one run."""
     instead: Mapping[str, str] = field(default_factory=dict)
@@ -315,6 +316,23 @@ OPTIONS = _table(
     ),
     Option(name="files", group=OUTPUT, metavar="FILE...", argument=True, flag_only=True, help="Kustomization files."),
     Option(name="in-place", group=OUTPUT, default=False, flag_only=True, help="Write the files, do not print."),
+    # lint
+    Option(
+        name="folder",
+        group=LINT,
+        metavar="[DIR]",
+        argument=True,
+        flag_only=True,
+        default=".",
+        help="Folder of the GitOps repository.",
+    ),
+    Option(
+        name="format",
+        group=LINT,
+        metavar="table|json|sarif|github",
+        default="table",
+        help="Findings as a table for people, as the JSON result, as SARIF 2.1.0, or as GitHub's workflow commands.",
+    ),
     # the sandbox
     Option(name="port", group=SANDBOX, metavar="PORT", default=0.0, help="Port to serve on; 0 takes a free one."),
     Option(name="poll", group=SANDBOX, metavar="SECONDS", default=180.0, help="How often Argo CD looks at git."),

@@ -9,6 +9,7 @@ from pipeline.cli import deploy, rollback
 from pipeline.cli.demo import demo
 from pipeline.cli.edit import edit
 from pipeline.cli.flags import command
+from pipeline.cli.lint import lint
 from pipeline.cli.sandbox import sandbox_app
 
 BUILD = ("image", "service", "source", "context", "dockerfile", "platform", "registry", "engine")
@@ -46,5 +47,6 @@ command(app, "image", "service", "to", "source", "registry", "no-check-image", *
     rollback.rollback
 )
 command(app, "files", "image", "create", "in-place", "dry-run")(edit)
+command(app, "folder", "format")(lint)
 command(app)(demo)
 app.add_typer(sandbox_app, name="sandbox")

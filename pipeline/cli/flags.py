@@ -107,7 +107,7 @@ def command(app: typer.Typer, *names: str) -> Callable[[Callable[[Run], None]], 
                 _parameter(option),
                 inspect.Parameter.KEYWORD_ONLY,
                 annotation=_annotation(option, name),
-                **({} if option.argument else {"default": None}),
+                **({} if option.argument and option.default is None else {"default": None}),
             )
             for option in options
         ]
@@ -126,7 +126,8 @@ def _parameter(option: Option) -> str:
 
 def _annotation(option: Option, command: str) -> Any:
     if option.argument:
-        return Annotated[list[str], typer.Argument(metavar=option.metavar, help=option.help, show_default=False)]
+        given: Any = list[str] if option.default is None else str | None
+        return Annotated[given, typer.Argument(metavar=option.metavar, help=option.help, show_default=False)]
     kind: Any = str
     if option.repeatable:
         kind = list[str]

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal
 
+from pipeline.core.lint.report import Lint
 from pipeline.errors import Outcome
 
 SCHEMA = "openeg-deploy/v1"
@@ -158,6 +159,8 @@ class Deployment:
     rollout: Rollout | None = None
     rollback: Rollback | None = None
     notices: Notices | None = None
+    lint: Lint | None = None
+    """What `lint` found."""
     kind: Kind | None = None
     actor: str | None = None
     run: str | None = None

@@ -1,0 +1,59 @@
+"""`kustomize build`, or kubectl's own: no plugins, no helm, no file from outside, and limits of time and size."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipeline.core.lint.values import Rendered
+
+SECONDS = 60.0
+_AT_MOST = 64 * 1024 * 1024
+
+
+def program() -> tuple[str, ...] | None:
+    """The command that renders a folder; None where neither kustomize nor kubectl is installed."""
+    if shutil.which("kustomize"):
+        return ("kustomize", "build")
+    return ("kubectl", "kustomize") if shutil.which("kubectl") else None
+
+
+def build(command: tuple[str, ...], folder: Path, seconds: float = SECONDS) -> Rendered:
+    """What the folder's kustomization becomes, or why not."""
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        try:
+            done = subprocess.run(
+                (*command, str(folder)),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                env=_environment(os.environ),
+                timeout=seconds,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return Rendered(problem=f"it was not done after {seconds:.0f} s")
+        except OSError as error:
+            return Rendered(problem=f"{command[0]}: {error.strerror}")
+        size = out.seek(0, os.SEEK_END)
+        if size > _AT_MOST:
+            return Rendered(problem=f"it becomes more than {_AT_MOST // 1024 // 1024} MB")
+        out.seek(0)
+        err.seek(0)
+        if done.returncode:
+            words = err.read(20_000).decode(errors="replace").replace(f"{folder}/", "").strip()
+            return Rendered(problem=words or f"it ended with {done.returncode}")
+        return Rendered(text=out.read().decode(errors="replace"))
+
+
+def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Nobody is asked for a password, and a remote base is fetched by no other way than these."""
+    return {
+        **environ,
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_ASKPASS": "true",
+        "GIT_SSH_COMMAND": "ssh -oBatchMode=yes -oConnectTimeout=10",
+        "GIT_ALLOW_PROTOCOL": "https:http:ssh:git",
+    }
