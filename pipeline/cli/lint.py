@@ -77,7 +77,13 @@ def _table(lint: "Lint", *, colour: bool) -> str:
             lines.append(paint(_shown(file), human.BOLD))
         severity = paint(f"{item.severity:<7}", _MARK[item.severity])
         lines.append(f"  {item.line:>{digits}}  {severity}  {item.rule:<{width}}  {_shown(item.message)}")
-    lines += [f"{paint('not checked:', human.DIM)} {_shown(item)}" for item in lint.skipped]
+    reasons: dict[str, list[str]] = {}
+    for skipped in lint.skipped:
+        what, _, why = skipped.partition(": ")
+        reasons.setdefault(why, []).append(what)
+    for why, names in reasons.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        lines.append(f"{paint('not checked:', human.DIM)} {_shown(f'{names[0]}{more}: {why}')}")
     lines.append(paint(_summary(lint), human.RED if lint.errors else human.YELLOW if lint.warnings else human.GREEN))
     return "\n".join(lines) + "\n"
 

@@ -34,6 +34,7 @@ _KEYWORD = re.compile(
     r"""([A-Za-z0-9+/=_-]{20,120})["']?[ \t,;]*$""",
     re.IGNORECASE | re.MULTILINE,
 )
+_KEY_BODY = re.compile(r"-*(?:\\n|[\s\"',+|\\])*(?:Proc-Type|Comment|[A-Za-z0-9+/=]{32})")
 _SEALED = re.compile(r"^kind: *SealedSecret\b|^sops:|\"sops\":", re.MULTILINE)
 _STYLE = """
 extends: relaxed
@@ -97,9 +98,11 @@ def _tokens(name: str, text: str) -> Iterator[Finding]:
 def _strings(name: str, text: str) -> Iterator[tuple[str, int, str]]:
     """Kind, position and value of what looks like a token."""
     detectors = _detectors()
-    for detector in detectors.values():
+    for name_of, detector in detectors.items():
         for pattern in getattr(detector, "denylist", ()):
             for match in pattern.finditer(text):
+                if name_of == "PrivateKeyDetector" and not _KEY_BODY.match(text, match.end()):
+                    continue  # the frame of a key, as in a page that explains where one goes
                 value = next((group for group in match.groups() if group), match[0])
                 line = _line_at(text, match.start())
                 if len(line) <= 10_000 and any(

@@ -34,7 +34,7 @@ def open_folder(root: Path) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], 
                     read=lambda name: lint_files.read(root, name),
                     parse=yaml_values.parse,
                     scan=lambda names: pool.submit(lint_scan.scan, root, names, own_style),
-                    render=(lambda folder: kustomize.build(command, root / folder)) if command else None,
+                    render=(lambda folder: kustomize.build(command, root, folder)) if command else None,
                     jobs=jobs,
                 ),
             )

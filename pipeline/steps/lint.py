@@ -5,10 +5,10 @@ Everything outside is handed in. The files' text is looked through by other proc
 
 import posixpath
 import re
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pipeline.core.lint import allowing, images, kustomizations, sealed, secrets, vault, workloads
 from pipeline.core.lint.finding import Finding, distinct
@@ -17,6 +17,8 @@ from pipeline.core.lint.resources import Resource, containers, declared, flatten
 from pipeline.core.lint.values import Document, Map, NotYaml, Rendered, dig
 
 _TEMPLATE = re.compile(r"\{\{|\{%|<%|^\s*@\w+@|\$\[\[", re.MULTILINE)
+_TESTS = re.compile(r"(?:^|/)\.?(?:[\w-]+-)?(?:tests?|testdata|e2e|fixtures)/")
+"""Objects there are given to a test of something else, and are never applied to a cluster that matters."""
 _CHUNK = 25
 
 
@@ -81,14 +83,14 @@ def lint(inputs: Inputs, outside: Outside) -> Linted:
         if file in read.plain:
             for resource in _as_declared(documents):
                 findings += secrets.check_object(resource)
-        if file not in graph.referenced and not _below(file, graph):
+        if file not in graph.referenced and not _TESTS.search(file):
             findings += _check(_as_declared(documents), (), inputs)
     rendered = _Rendering(inputs, outside, graph, read)
     findings += rendered.findings()
     for scan in scans:
         findings += scan.result()
-    kept = allowing.not_allowed(_once_a_line(findings), read.texts)
-    return Linted(findings=distinct(kept), skipped=tuple(rendered.skipped), overlays=rendered.built)
+    kept = distinct(allowing.not_allowed(_once_a_line(findings), read.texts))
+    return Linted(findings=tuple(_folded(kept)), skipped=tuple(rendered.skipped), overlays=rendered.built)
 
 
 def _once_a_line(findings: Sequence[Finding]) -> Iterator[Finding]:
@@ -96,6 +98,18 @@ def _once_a_line(findings: Sequence[Finding]) -> Iterator[Finding]:
     plain = {(item.file, item.line) for item in findings if item.rule in {"secret-plaintext", "secret-in-config"}}
     for item in findings:
         if item.rule != "token-like-string" or (item.file, item.line) not in plain:
+            yield item
+
+
+def _folded(findings: Sequence[Finding]) -> Iterator[Finding]:
+    """The findings, of those on style only the first of each kind in a file."""
+    kinds = [(item.file, item.message.rpartition("(")[2]) if item.rule == "yaml-style" else None for item in findings]
+    counts = Counter(kinds)
+    for item, kind in zip(findings, kinds, strict=True):
+        more = counts.pop(kind, 0) - 1 if kind else 0
+        if more > 0:
+            yield replace(item, message=f"{item.message}, and {more} more like it")
+        elif more == 0:
             yield item
 
 
@@ -148,11 +162,6 @@ def _kustomizations(read: _Read) -> Mapping[str, Kustomization]:
     return found
 
 
-def _below(file: str, graph: Graph) -> bool:
-    """Whether the file itself is a kustomization."""
-    return is_kustomization(file) and posixpath.dirname(file) in graph.kustomizations
-
-
 def _as_declared(documents: Sequence[Document]) -> list[Resource]:
     return [Resource(value, file, value.line, value) for file, value in flattened(documents)]
 
@@ -182,7 +191,8 @@ class _Rendering:
         self._documents = read.documents
         self._matched: dict[tuple[str, int], bool] = {}
         """By file and line of an `images:` entry: whether some root shows it."""
-        self._seen: set[str] = set()
+        self._gone: set[str] = set()
+        """Hosts of remote parts that did not answer."""
         self.skipped: list[str] = []
         self.built = 0
 
@@ -197,7 +207,7 @@ class _Rendering:
                 )
             return
         with ThreadPoolExecutor(self._outside.jobs) as pool:
-            running = deque((root, pool.submit(self._outside.render, root.folder)) for root in roots)
+            running = deque((root, pool.submit(self._render, root)) for root in roots)
             try:
                 while running:
                     root, future = running.popleft()  # so that only what waits is kept
@@ -209,6 +219,16 @@ class _Rendering:
             for entry in images.all_entries(item):
                 if self._matched.get((item.file, entry.line)) is False:
                     yield images.unmatched(item, entry)
+
+    def _render(self, root: Kustomization) -> Rendered:
+        if self._outside.render is None:
+            return Rendered(problem="nothing renders")
+        hosts = frozenset[str]().union(*(item.hosts for item in self._graph.closure(root)))
+        if gone := sorted(hosts & self._gone):
+            return Rendered(problem=f"no such host: {', '.join(gone)} did not answer before")
+        rendered = self._outside.render(root.folder)
+        self._gone |= kustomizations.unreachable(rendered.problem or "", hosts)
+        return rendered
 
     def _one(self, root: Kustomization, rendered: Rendered) -> Iterator[Finding]:
         closure = self._graph.closure(root)

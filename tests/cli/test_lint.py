@@ -147,7 +147,7 @@ def test_json_is_the_contract_s_one_object(flags: tuple[str, ...]) -> None:
             "severity": "error",
             "file": "database.yaml",
             "line": 7,
-            "message": "Secret/database: stringData.password stands here for all to read",
+            "message": "Secret/database: password can be read by all who read the repository",
             "page": RULES["secret-plaintext"].page,
         }
     ]

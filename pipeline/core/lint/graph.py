@@ -1,6 +1,7 @@
 """How the kustomizations of a repository refer to each other: which are roots, and what each root is made of."""
 
 import posixpath
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +10,8 @@ from pipeline.core.kustomization import KUSTOMIZATION_NAMES
 from pipeline.core.lint.values import Map, items, maps, text, walk
 
 _KEYS_OF_KUSTOMIZE = {"resources", "bases", "components", "images", "patches", "patchesStrategicMerge", "namespace"}
+
+_HOST = re.compile(r"(?:[a-z+]+::?)?(?:[a-z+]+://)?(?:[\w.-]+@)?([\w-]+(?:\.[\w-]+)+)(?=[:/])")
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,11 @@ class Kustomization:
             for item in items(self.value, key)
             if isinstance(item, str)
         )
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """The hosts of those of `followed` that are elsewhere."""
+        return frozenset(found[1] for item in self.followed if (found := _HOST.match(item)))
 
 
 @dataclass(frozen=True)

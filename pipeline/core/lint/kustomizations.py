@@ -1,7 +1,7 @@
 """Fields of kustomization files that have been replaced, and kustomizations that cannot be built."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from pipeline.core.lint.finding import Finding
 from pipeline.core.lint.graph import Kustomization
@@ -27,6 +27,8 @@ _REMOTE = re.compile(
     r"git fetch|git clone|dial tcp|no such host|Could not resolve|URL is a git repository|HTTP Error|hit .* timeout"
 )
 
+_NO_HOST = re.compile(r"no such host|Could not resolve|[Cc]onnection refused|Failed to connect|timed out|timeout")
+
 
 def check_fields(kustomization: Kustomization) -> Iterator[Finding]:
     """Fields that have a modern form."""
@@ -47,6 +49,11 @@ def why_not_rendered(words: str) -> str | None:
     return "it needs --load-restrictor LoadRestrictionsNone" if _RESTRICTED.search(words) else None
 
 
+def unreachable(words: str, hosts: Collection[str]) -> set[str]:
+    """Those of the hosts that kustomize's words say nobody can reach: the next try would take as long as this one."""
+    return {host for host in hosts if host in words} if _NO_HOST.search(words) else set()
+
+
 def check_build(root: Kustomization, words: str) -> Finding:
     """The finding on a kustomization that cannot be built. `words` are kustomize's own."""
     said = _shorter(words)
@@ -57,7 +64,7 @@ def check_build(root: Kustomization, words: str) -> Finding:
 
 
 def _shorter(words: str) -> str:
-    """The last, innermost words of kustomize's chain of errors."""
+    """kustomize's own words on one line; of a long chain of errors the end, which says the cause."""
     line = " ".join(part.strip() for part in words.splitlines() if part.strip() and not part.startswith("# Warning"))
     line = line.removeprefix("Error: ").removeprefix("error: ")
-    return line if len(line) <= 400 else f"{line[:150]} … {line[-240:]}"
+    return line if len(line) <= 300 else f"… {line[-300:]}"

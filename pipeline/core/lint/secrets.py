@@ -3,7 +3,7 @@
 import base64
 import binascii
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from pipeline.core.lint.finding import Finding
 from pipeline.core.lint.graph import Kustomization, generated_files
@@ -19,7 +19,7 @@ _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _ARGOCD_LABEL = "argocd.argoproj.io/secret-type"
 _ARGOCD_SENSITIVE = {
     *("password", "sshPrivateKey", "bearerToken", "tlsClientCertData", "tlsClientCertKey", "githubAppPrivateKey"),
-    *("gcpServiceAccountKey", "config"),
+    "gcpServiceAccountKey",
 }
 _HARMLESS_VALUE = re.compile(r"(?:|true|false|null|none|yes|no|\d{1,5}|/.*|[\w+.-]+://[^@\s]*|file:.*)", re.IGNORECASE)
 _NAME_OF_ANOTHER = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
@@ -38,18 +38,40 @@ def check_object(resource: Resource) -> Iterator[Finding]:
 
 
 def _secret(resource: Resource) -> Iterator[Finding]:
-    labels = mapping(resource.value, "metadata", "labels")
-    for part in ("data", "stringData"):
-        for key, value in mapping(resource.value, part).items():
-            if _ARGOCD_LABEL in labels and key not in _ARGOCD_SENSITIVE:
-                continue
-            shown = _decoded(value) if part == "data" and isinstance(value, str) else value
-            if shown not in (None, "") and not is_placeholder(str(shown)):
-                yield resource.finding("secret-plaintext", f"{part}.{key} stands here for all to read", part, key)
+    of_argocd = _ARGOCD_LABEL in mapping(resource.value, "metadata", "labels")
+    shown = [
+        (part, key)
+        for part in ("data", "stringData")
+        for key, value in mapping(resource.value, part).items()
+        if _is_shown(_decoded(value) if part == "data" else value) and not (of_argocd and _is_address(key, value))
+    ]
+    if shown:
+        keys = _listed(key for _, key in shown)
+        yield resource.finding("secret-plaintext", f"{keys} can be read by all who read the repository", *shown[0])
 
 
-def _decoded(value: str) -> str:
+def _is_shown(value: object) -> bool:
+    return value not in (None, "") and not is_placeholder(str(value))
+
+
+def _is_address(key: str, value: object) -> bool:
+    """Whether a key of an Argo CD repository or cluster only says where it is."""
+    if key == "config":
+        return not re.search(r"bearerToken|password|keyData", str(value))
+    return key not in _ARGOCD_SENSITIVE
+
+
+def _listed(names: Iterable[str]) -> str:
+    """`a, b and 3 more`."""
+    first = list(names)
+    rest = f" and {len(first) - 4} more" if len(first) > 5 else ""
+    return ", ".join(first[: 4 if rest else 5]) + rest
+
+
+def _decoded(value: object) -> object:
     """What base64 hides; the value itself where it is none."""
+    if not isinstance(value, str):
+        return value
     try:
         return base64.b64decode(value, validate=True).decode(errors="replace")
     except (binascii.Error, ValueError):
@@ -86,18 +108,16 @@ def _gives_away(name: str, value: object) -> bool:
 def check_generators(kustomization: Kustomization, plain_files: Collection[str]) -> Iterator[Finding]:
     """Secrets that a kustomization makes of literals, or of files that lie in the repository in plain text."""
     for generator in maps(kustomization.value, "secretGenerator"):
-        listed = items(generator, "literals")
-        for index, literal in enumerate(listed):
-            name, _, value = str(literal).partition("=")
-            if value and not is_placeholder(value):
-                line = listed.lines[index] if hasattr(listed, "lines") else generator.line
-                yield Finding(
-                    kustomization.file,
-                    line,
-                    "secret-plaintext",
-                    f"secretGenerator {text(generator, 'name')}: the literal {name} stands here for all to read",
-                    ((kustomization.file, generator.line),),
-                )
+        pairs = [str(item).partition("=") for item in items(generator, "literals")]
+        if shown := [name for name, _, value in pairs if _is_shown(value)]:
+            said = f"{_listed(shown)} can be read by all who read the repository"
+            yield Finding(
+                kustomization.file,
+                generator.line_of("literals"),
+                "secret-plaintext",
+                f"secretGenerator {text(generator, 'name')}: {said}",
+                ((kustomization.file, generator.line),),
+            )
     for line, path in generated_files(kustomization, "secretGenerator"):
         if path in plain_files:
             yield Finding(
