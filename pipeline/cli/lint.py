@@ -1,6 +1,7 @@
 """`lint`: a GitOps repository held against the rules. Nothing is written anywhere."""
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,7 @@ def lint(run: Run) -> None:
     if form == "sarif":
         from pipeline.core.lint.report import sarif
 
-        run.report.content = (json.dumps(sarif(result, __version__), indent=2) + "\n").encode()
+        run.report.content = (json.dumps(sarif(result, __version__, _prefix(folder)), indent=2) + "\n").encode()
     elif form == "github":
         run.report.content = _workflow_commands(result, folder).encode(errors="replace")
     else:
@@ -106,10 +107,15 @@ def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def _prefix(folder: Path) -> str:
+    """From where the command runs, as a rule the root of the work tree, to the linted folder."""
+    inside = os.path.relpath(folder.resolve())
+    return "" if inside == "." or inside.startswith("..") else f"{Path(inside).as_posix()}/"
+
+
 def _workflow_commands(lint: "Lint", folder: Path) -> str:
-    """One command a finding: they show at the line, in the change that is looked at. Paths start at the work tree."""
-    prefix = "" if folder == Path() else f"{folder.as_posix()}/"
-    commands = []
+    """One command a finding: they show at the line, in the change that is looked at."""
+    prefix, commands = _prefix(folder), []
     for item in lint.findings:
         text, file = visible(f"{item.message}\n{item.page}"), visible(f"{prefix}{item.file}")
         commands.append(actions.annotation(item.rule, text, item.severity, file, item.line))

@@ -113,7 +113,7 @@ def unmatched(kustomization: Kustomization, entry: Map) -> Finding:
         kustomization.file,
         entry.line_of("name"),
         "images-entry-unmatched",
-        f"no manifest has the image {name}, so this entry changes nothing",
+        f"no container has the image {name}, so this entry changes nothing",
     )
 
 

@@ -67,4 +67,4 @@ def _shorter(words: str) -> str:
     """kustomize's own words on one line; of a long chain of errors the end, which says the cause."""
     line = " ".join(part.strip() for part in words.splitlines() if part.strip() and not part.startswith("# Warning"))
     line = line.removeprefix("Error: ").removeprefix("error: ")
-    return line if len(line) <= 300 else f"… {line[-300:]}"
+    return line if len(line) <= 300 else f"… {line[-300:].partition(' ')[2]}"

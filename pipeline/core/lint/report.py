@@ -1,6 +1,5 @@
 """What `lint` found, and its forms: a table for people, SARIF, and GitHub's workflow commands are made from it."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.core.lint.finding import Finding, Severity
@@ -64,16 +63,11 @@ def lint_report(
     )
 
 
-def by_rule(lint: Lint) -> Mapping[str, int]:
-    """How many findings each rule has, the most first."""
-    counts: dict[str, int] = {}
-    for item in lint.findings:
-        counts[item.rule] = counts.get(item.rule, 0) + 1
-    return dict(sorted(counts.items(), key=lambda pair: -pair[1]))
+def sarif(lint: Lint, version: str, prefix: str) -> dict[str, object]:
+    """The findings in SARIF 2.1.0; `prefix` leads from the work tree's root to the linted folder.
 
-
-def sarif(lint: Lint, version: str) -> dict[str, object]:
-    """The findings in SARIF 2.1.0: https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html"""
+    https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html
+    """
     from urllib.parse import quote
 
     from pipeline.core.lint.rules import RULES
@@ -99,7 +93,7 @@ def sarif(lint: Lint, version: str) -> dict[str, object]:
             "locations": [
                 {
                     "physicalLocation": {
-                        "artifactLocation": {"uri": quote(item.file), "uriBaseId": "%SRCROOT%"},
+                        "artifactLocation": {"uri": quote(prefix + item.file), "uriBaseId": "%SRCROOT%"},
                         "region": {"startLine": item.line},
                     }
                 }

@@ -107,7 +107,7 @@ def pod_path(resource: Resource) -> tuple[str, ...] | None:
 def containers(resource: Resource) -> Iterator[Container]:
     """The containers of the object's pods, those of `initContainers` too. Without an image it is a part of a patch."""
     path = pod_path(resource)
-    if path is None:
+    if path is None or _is_part(resource):
         return
     pod, declared = mapping(resource.value, *path), mapping(resource.declared, *path)
     pod_places = [(resource.file, line) for line in _lines_of_pod(resource, path)]
@@ -123,6 +123,11 @@ def containers(resource: Resource) -> Iterator[Container]:
             yield Container(
                 resource, pod, value, key != "containers", image_line or line or resource.line, tuple(places)
             )
+
+
+def _is_part(resource: Resource) -> bool:
+    """Whether the file has only a part of the object, such as a patch that nothing refers to any more."""
+    return resource.group == "apps" and not mapping(resource.value, "spec", "selector")
 
 
 def _lines_of_pod(resource: Resource, path: Sequence[str]) -> Iterator[int]:

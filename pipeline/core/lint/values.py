@@ -116,7 +116,7 @@ def walk(value: Value) -> Iterator[Value]:
 _PLACEHOLDER = re.compile(
     r"""
     \$\{ | \{\{ | \$\( | \#\{ | ENC\[ | <path: | \b(?:vault|op|ref\+\w+|secretref)(?:\+\w+)?:/?/
-  | ^\s*(?: <[^<>]*> | \$\w+ | %\w+% | __\w+__ | @\w+@ )\s*$
+  | ^\s*(?: <[^<>]*> | \{[^{}]*\} | [xX*.]{3,} | \$\w+ | %\w+% | __\w+__ | @\w+@ )\s*$
     """,
     re.VERBOSE,
 )
