@@ -154,6 +154,7 @@ def _is_example(value: str) -> bool:
 
 
 def _style(root: Path, name: str, text: str, own_style: str | None) -> Iterator[Finding]:
+    from yaml import YAMLError
     from yamllint import linter
 
     config = _config(root, own_style)
@@ -167,7 +168,7 @@ def _style(root: Path, name: str, text: str, own_style: str | None) -> Iterator[
         for problem in linter.get_cosmetic_problems(text, config, name):
             rule = "yaml-duplicate-key" if problem.rule == "key-duplicates" else "yaml-style"
             yield Finding(name, problem.line, rule, problem.message)
-    except (ValueError, IndexError, AttributeError):  # what its parser takes amiss, ours has told as not YAML
+    except (YAMLError, TypeError, ValueError, IndexError, AttributeError):  # of no YAML; the step says so already
         return
 
 

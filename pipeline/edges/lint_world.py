@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ def open_folder(root: Path) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], 
     jobs = os.cpu_count() or 2
     # A worker that is forked has everything loaded already.
     method = "fork" if "fork" in multiprocessing.get_all_start_methods() else None
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context(method)) as pool:
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context(method), _die_quietly) as pool:
         try:
             yield (
                 files,
@@ -41,3 +42,9 @@ def open_folder(root: Path) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], 
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _die_quietly() -> None:
+    """In a worker: a signal ends it at once and without a word, since the command has a message for it."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
