@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pipeline import __version__
 from pipeline.cli import actions, human
 from pipeline.cli.flags import Run
+from pipeline.core.progress import Progress
 from pipeline.core.wording import visible
 from pipeline.errors import NotFound
 
@@ -28,7 +29,7 @@ def lint(run: Run) -> None:
         raise NotFound(f"{folder}: is not a folder", remedy="Name the folder of a GitOps repository.")
     rules = _rules(folder)
     with run.report.stage("lint"):
-        result = _lint(folder, rules)
+        result = _lint(folder, rules, run.progress)
     run.report.update(outcome="findings" if result.errors else "reported", lint=result)
     if form == "sarif":
         from pipeline.core.lint.report import sarif
@@ -49,7 +50,7 @@ def _rules(folder: Path) -> "LintRules":
     return load(GitopsConfig, data, str(file)).lint
 
 
-def _lint(folder: Path, rules: "LintRules") -> "Lint":
+def _lint(folder: Path, rules: "LintRules", progress: Progress) -> "Lint":
     from pipeline.core.lint.report import lint_report
     from pipeline.edges import lint_world
     from pipeline.steps import lint as step
@@ -57,7 +58,7 @@ def _lint(folder: Path, rules: "LintRules") -> "Lint":
     root = folder.resolve()
     with lint_world.open_folder(root) as (files, left_out, outside):
         inputs = step.Inputs(files=files, registries=rules.registries, kv2_mounts=rules.kv2_mounts)
-        linted = step.lint(inputs, outside)
+        linted = step.lint(inputs, outside, progress)
     skipped = (*left_out, *linted.skipped)
     return lint_report(str(folder), linted.findings, skipped, files=len(files), overlays=linted.overlays)
 

@@ -35,7 +35,7 @@ def build(command: tuple[str, ...], root: Path, name: str, seconds: float = SECO
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            return Rendered(problem=f"it was not done after {seconds:.0f} s")
+            return Rendered(problem=f"it was not done after {seconds:g} s")
         except OSError as error:
             return Rendered(problem=f"{command[0]}: {error.strerror}")
         size = out.seek(0, os.SEEK_END)

@@ -15,11 +15,14 @@ from pipeline.core.lint.finding import Finding, distinct
 from pipeline.core.lint.graph import Graph, Kustomization, is_kustomization, looks_like_one
 from pipeline.core.lint.resources import Resource, containers, declared, flattened
 from pipeline.core.lint.values import Document, Map, NotYaml, Rendered, dig
+from pipeline.core.progress import Progress
 
 _TEMPLATE = re.compile(r"\{\{|\{%|<%|^\s*@\w+@|\$\[\[", re.MULTILINE)
 _TESTS = re.compile(r"(?:^|/)\.?(?:[\w-]+-)?(?:tests?|testdata|e2e|fixtures)/")
 """Objects there are given to a test of something else, and are never applied to a cluster that matters."""
 _CHUNK = 25
+_SHOWN = 20
+"""Every so many overlays the progress is shown; fewer are done before anybody wonders."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +72,7 @@ class _Read:
     """Files that are not encrypted."""
 
 
-def lint(inputs: Inputs, outside: Outside) -> Linted:
+def lint(inputs: Inputs, outside: Outside, progress: Progress) -> Linted:
     """Every finding that no comment switches off, in order of file and line."""
     chunks = [inputs.files[start : start + _CHUNK] for start in range(0, len(inputs.files), _CHUNK)]
     scans = [outside.scan(chunk) for chunk in chunks]
@@ -85,7 +88,7 @@ def lint(inputs: Inputs, outside: Outside) -> Linted:
                 findings += secrets.check_object(resource)
         if file not in graph.referenced and not _TESTS.search(file):
             findings += _check(_as_declared(documents), (), inputs)
-    rendered = _Rendering(inputs, outside, graph, read)
+    rendered = _Rendering(inputs, outside, graph, read, progress)
     findings += rendered.findings()
     for scan in scans:
         findings += scan.result()
@@ -184,10 +187,11 @@ def _check(
 class _Rendering:
     """All roots, rendered side by side; each is checked as soon as it is there."""
 
-    def __init__(self, inputs: Inputs, outside: Outside, graph: Graph, read: _Read) -> None:
+    def __init__(self, inputs: Inputs, outside: Outside, graph: Graph, read: _Read, progress: Progress) -> None:
         self._inputs = inputs
         self._outside = outside
         self._graph = graph
+        self._progress = progress
         self._documents = read.documents
         self._matched: dict[tuple[str, int], bool] = {}
         """By file and line of an `images:` entry: whether some root shows it."""
@@ -212,6 +216,8 @@ class _Rendering:
                 while running:
                     root, future = running.popleft()  # so that only what waits is kept
                     yield from self._one(root, future.result())
+                    if len(running) % _SHOWN == 0 < len(roots) - _SHOWN:
+                        self._progress.show("lint", f"{len(running)} of {len(roots)} overlays to render")
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise

@@ -306,3 +306,28 @@ def test_what_git_ignores_is_left_out(tmp_path: Path) -> None:
     subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
     write(tmp_path, **{".gitignore": "local/\n", "local/a.yaml": "a: [\n", "b.yaml": "b: [\n"})
     assert [item["file"] for item in findings(lint(tmp_path, "--json"))] == ["b.yaml"]
+
+
+def test_the_how_to_shows_what_the_command_prints(tmp_path: Path) -> None:
+    shutil.copytree(FIXTURES / "container-root" / "fails", tmp_path / "base")
+    overlay = """\
+bases:
+  - ../../base
+images:
+  - name: openegflask
+    newTag: 19717d45e19b8de5ae7a31217f396506724d57c0
+  - name: registry.oud.kr/openegflask
+    newTag: latest
+"""
+    secret = (FIXTURES / "secret-plaintext" / "fails" / "database.yaml").read_text()
+    write(
+        tmp_path,
+        **{
+            "base/kustomization.yaml": "resources:\n  - flask.yaml\n",
+            "overlays/production/kustomization.yaml": overlay,
+            "overlays/production/database.yaml": secret.replace("  namespace: openeg-system\n", ""),
+        },
+    )
+    shown = (ROOT / "docs" / "how-to" / "lint-a-gitops-repository.md").read_text()
+    command = "$ python -m pipeline lint\n"
+    assert lint(".", cwd=tmp_path).stdout == shown.partition(command)[2].partition("```")[0]

@@ -12,6 +12,7 @@ from pipeline.core.lint.finding import Finding
 from pipeline.core.lint.images import stability
 from pipeline.core.lint.rules import RULES
 from pipeline.core.lint.values import Rendered, is_placeholder
+from pipeline.core.progress import Silent
 from pipeline.edges import yaml_values
 from pipeline.steps.lint import Inputs, Linted, Outside, lint
 
@@ -30,7 +31,7 @@ def run(files: Mapping[str, str], rendered: Mapping[str, Rendered] | None = None
         scan=lambda _names: nothing,
         render=rendered.__getitem__ if rendered is not None else None,
     )
-    return lint(Inputs(files=tuple(sorted(files)), **more), outside)
+    return lint(Inputs(files=tuple(sorted(files)), **more), outside, Silent())
 
 
 def said(
