@@ -11,6 +11,9 @@ from pipeline.core.lint.values import Rendered
 
 SECONDS = 60.0
 _AT_MOST = 64 * 1024 * 1024
+_MEMORY = 1536 * 1024
+"""Kilobytes. Aliases that repeat each other let kustomize take all that there is."""
+_LIMITED = ("/bin/sh", "-c", f'ulimit -d {_MEMORY} 2>/dev/null; exec "$@"', "sh")
 
 
 def program() -> tuple[str, ...] | None:
@@ -26,7 +29,7 @@ def build(command: tuple[str, ...], root: Path, name: str, seconds: float = SECO
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         try:
             done = subprocess.run(
-                (*command, str(folder)),
+                (*_LIMITED, *command, str(folder)),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
@@ -45,6 +48,8 @@ def build(command: tuple[str, ...], root: Path, name: str, seconds: float = SECO
         err.seek(0)
         if done.returncode:
             words = err.read(20_000).decode(errors="replace").replace(f"{root}/", "").strip()
+            if "cannot allocate memory" in words or "out of memory" in words:
+                words = f"it takes more than {_MEMORY / 1024 / 1024:g} GB of memory"
             return Rendered(problem=words or f"it ended with {done.returncode}")
         return Rendered(text=out.read().decode(errors="replace"))
 

@@ -21,15 +21,17 @@ def list_files(root: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     files: list[str] = []
     for name in sorted(_of_git(root) or _of_disk(root)):
         if len(files) == FILES:
-            skipped.append(f"all files after the first {FILES}")
+            skipped.append(f"other files: more than {FILES}")
             break
         try:
             status = (root / name).lstat()
         except OSError:
             continue
         if stat.S_ISREG(status.st_mode) and not _through_link(root, name):
-            if status.st_size > AT_MOST:
-                skipped.append(f"{name}: larger than {AT_MOST // 1024 // 1024} MB")
+            if not os.access(root / name, os.R_OK):
+                skipped.append(f"{name}: it cannot be read")
+            elif status.st_size > AT_MOST:
+                skipped.append(f"{name}: it is larger than {AT_MOST // 1024 // 1024} MB")
             else:
                 files.append(name)
     return tuple(files), tuple(skipped)

@@ -15,10 +15,11 @@ from typing import Any
 from pipeline.core.lint import allowing
 from pipeline.core.lint.finding import Finding
 from pipeline.core.lint.rules import RULES
-from pipeline.core.lint.values import is_placeholder
+from pipeline.core.lint.values import NotYaml, is_placeholder
+from pipeline.edges import yaml_values
 from pipeline.edges.lint_files import read
 
-_SECONDS = 20
+_SECONDS = 10
 _BY_HAND = 500
 """Lines: of a longer file nobody cares for the style, since a program has written it."""
 
@@ -165,10 +166,13 @@ def _style(root: Path, name: str, text: str, own_style: str | None) -> Iterator[
     if config.is_file_ignored(name) or text.startswith("# yamllint disable-file"):
         return
     try:
+        yaml_values.parse(name, text)
         for problem in linter.get_cosmetic_problems(text, config, name):
             rule = "yaml-duplicate-key" if problem.rule == "key-duplicates" else "yaml-style"
             yield Finding(name, problem.line, rule, problem.message)
-    except (YAMLError, TypeError, ValueError, IndexError, AttributeError):  # of no YAML; the step says so already
+    except NotYaml:  # the step says so, and a template has a style of its own
+        return
+    except (YAMLError, TypeError, ValueError, IndexError, AttributeError):  # yamllint's own parser takes less
         return
 
 

@@ -21,7 +21,6 @@ from tests.cli.conftest import Done
 
 ROOT = Path(__file__).resolve().parents[2]
 FIXTURES = ROOT / "tests" / "fixtures" / "lint"
-ANCHORS = [f"n{number}" for number in range(60)]
 BUILT = Path.home() / ".cache" / "openeg-lab" / "bin"
 
 
@@ -216,6 +215,7 @@ def test_a_wrong_configuration_is_a_clear_error(tmp_path: Path) -> None:
     assert "config.yaml:2: unknown key 'lint.registry'; did you mean 'registries'?" in done.stderr
 
 
+BOMB = "".join(f"{new}: &{new} [*{old}, *{old}]\n" for old, new in pairwise(f"n{number}" for number in range(60)))
 HOSTILE: dict[str, str | bytes] = {
     "broken.yaml": "a: [1, 2\nb: }",
     "binary.yaml": bytes(range(256)) * 40,
@@ -226,7 +226,7 @@ HOSTILE: dict[str, str | bytes] = {
     "deep.yaml": "[" * 100_000,
     "deep-block.yaml": "\n".join(f"{' ' * depth}a:" for depth in range(2000)),
     "dashes.yaml": "- " * 50_000 + "a\n",
-    "bomb.yaml": "a: &n0 [x]\n" + "".join(f"{new}: &{new} [*{old}, *{old}]\n" for old, new in pairwise(ANCHORS)),
+    "bomb.yaml": "n0: &n0 [x]\n" + BOMB,
     "itself.yaml": "a: &a\n  b: *a\n",
     "merge.yaml": "a: &a {x: 1}\nb: {<<: [*a, *a, 3], y: 2}\nc: {<<: text}\n",
     "twice.yaml": "a: 1\na: 2\n",
@@ -274,7 +274,10 @@ metadata:
       exec: {path: /bin/sh}
 """,
     "h/kustomization.yaml": "resources: ['ext::sh -c touch% pwned']\n",
-    "i/kustomization.yaml": "resources: [../bomb.yaml]\n",
+    "i/kustomization.yaml": "resources: [bomb.yaml]\n",
+    "i/bomb.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\nn0: &n0 [x]\n" + BOMB,
+    "spaces.yaml": "a: 1 # lint: allow(" + " " * 1_000_000 + "\n",
+    os.fsdecode(b"bad\xff.yaml"): "a: [\n",
     ".yamllint": "rules: {line-length: [",
     "comment.yaml": "# lint: allow()\n# lint: allow(no-rule)\n# lint: allow(a, b) because\na: 1\n",
     "name\nwith\nlines.yaml": "a: [\n",

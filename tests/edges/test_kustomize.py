@@ -64,3 +64,12 @@ def test_what_becomes_too_large_is_not_read(folder: Path) -> None:
 def test_nobody_is_asked_and_no_other_program_fetches(folder: Path) -> None:
     done = kustomize.build((fake(folder, "env", "env"),), folder, "a")
     assert {"GIT_TERMINAL_PROMPT=0", "GIT_ALLOW_PROTOCOL=https:http:ssh:git"} <= set(done.text.splitlines())
+
+
+def test_aliases_that_repeat_each_other_take_no_more_than_their_share(folder: Path) -> None:
+    program = shutil.which("kustomize") or shutil.which("kustomize", path=str(BUILT))
+    if program is None:
+        needs.missing("kustomize is not installed")
+    bomb = "".join(f"n{number + 1}: &n{number + 1} [*n{number}, *n{number}]\n" for number in range(60))
+    (folder / "a" / "m.yaml").write_text(f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: m}}\nn0: &n0 [x]\n{bomb}")
+    assert kustomize.build((program, "build"), folder, "a").problem == "it takes more than 1.5 GB of memory"

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from pipeline.core.lint.finding import Finding
 
-_ALLOW = re.compile(r"(?:\#|//|--|;)\s*lint:\s*allow\(\s*([^()\n]*?)\s*\)[ \t]*(.*)")
+_ALLOW = re.compile(r"(?:\#|//|--|;)\s*lint:\s*allow\(([^()\n]{0,300})\)[ \t]*(.*)")
 _COMMENT = re.compile(r"\s*(?:#|//|<!--|--|;)")
 _NO_REASON = re.compile(r"[\s:.\-–—>*/]*")
 

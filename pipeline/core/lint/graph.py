@@ -44,7 +44,7 @@ class Kustomization:
     @property
     def hosts(self) -> frozenset[str]:
         """The hosts of those of `followed` that are elsewhere."""
-        return frozenset(found[1] for item in self.followed if (found := _HOST.match(item)))
+        return frozenset(found[1] for item in self.followed if (found := _HOST.match(item[:500])))
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,10 @@ def sarif(lint: Lint, version: str, prefix: str) -> dict[str, object]:
             "locations": [
                 {
                     "physicalLocation": {
-                        "artifactLocation": {"uri": quote(prefix + item.file), "uriBaseId": "%SRCROOT%"},
+                        "artifactLocation": {
+                            "uri": quote((prefix + item.file).encode(errors="surrogateescape")),
+                            "uriBaseId": "%SRCROOT%",
+                        },
                         "region": {"startLine": item.line},
                     }
                 }
