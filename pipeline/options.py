@@ -320,7 +320,7 @@ OPTIONS = _table(
     Option(
         name="folder",
         group=LINT,
-        metavar="[DIR]",
+        metavar="DIR",
         argument=True,
         flag_only=True,
         default=".",

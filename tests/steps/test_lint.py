@@ -101,6 +101,8 @@ ARGOCD = SECRET + "  labels:\n    argocd.argoproj.io/secret-type: repository\nst
         (SECRET + "data:\n  a: ''\n  b: null\n", []),
         (SECRET + "data:\n  a: PHBhdGg6YS9iI2M+\n", []),  # <path:a/b#c>, of Argo CD's Vault plugin
         (SECRET + "data:\n  a: b\nsops:\n  mac: ENC[x]\n", []),
+        (SECRET + "stringData:\n  host: a.b\n  password: <path:a/b#c>\n", []),
+        (SECRET + "stringData:\n  password: hunter2\n  token: <path:a/b#c>\n", ["a.yaml:6 secret-plaintext"]),
         (ARGOCD, []),
         (ARGOCD + "  password: hunter2\n", ["a.yaml:9 secret-plaintext"]),
         ("apiVersion: v1\nkind: List\nitems:\n  - apiVersion: v1\n    kind: Secret\n    data: {a: YQ==}\n",

@@ -39,11 +39,19 @@ def check_object(resource: Resource) -> Iterator[Finding]:
 
 def _secret(resource: Resource) -> Iterator[Finding]:
     of_argocd = _ARGOCD_LABEL in mapping(resource.value, "metadata", "labels")
-    shown = [
-        (part, key)
+    values = [
+        (part, key, _decoded(value) if part == "data" else value)
         for part in ("data", "stringData")
         for key, value in mapping(resource.value, part).items()
-        if _is_shown(_decoded(value) if part == "data" else value) and not (of_argocd and _is_address(key, value))
+    ]
+    # Where another tool fills some values in, the rest stands there because it is no secret, unless its name says so.
+    filled_in = any(is_placeholder(str(value)) for _, _, value in values)
+    shown = [
+        (part, key)
+        for part, key, value in values
+        if _is_shown(value)
+        and not (of_argocd and _is_address(key, value))
+        and not (filled_in and not _gives_away(key, value))
     ]
     if shown:
         keys = _listed(key for _, key in shown)
