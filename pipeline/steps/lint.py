@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pipeline.core.lint import allowing, images, kustomizations, sealed, secrets, vault, workloads
 from pipeline.core.lint.finding import Finding, distinct
 from pipeline.core.lint.graph import Graph, Kustomization, is_kustomization, looks_like_one
-from pipeline.core.lint.resources import Resource, containers, declared, flattened
+from pipeline.core.lint.resources import Resource, containers, declared, flattened, looked_at
 from pipeline.core.lint.values import Document, Map, NotYaml, Rendered, dig
 from pipeline.core.progress import Progress
 
@@ -252,7 +252,7 @@ class _Rendering:
         for key, entry in keys:
             self._matched[key] = self._matched.get(key, False) or images.matches(entry, others, rendered.text)
         try:
-            documents = self._outside.parse(root.file, rendered.text)
+            documents = self._outside.parse(root.file, looked_at(rendered.text))
         except NotYaml as error:
             self.skipped.append(f"{root.file}: what it becomes cannot be read: {error.problem}")
             return

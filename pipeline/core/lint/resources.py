@@ -1,5 +1,6 @@
 """Kubernetes objects, as they are applied and as a file declares them, and the pods in them."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,9 @@ _POD_PATHS: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("argoproj.io", "Rollout"): ("spec", "template", "spec"),
     ("apps.openshift.io", "DeploymentConfig"): ("spec", "template", "spec"),
 }
+_LOOKED_AT = re.compile(
+    rf"^kind: (?:{'|'.join(kind for _, kind in _POD_PATHS)}|SealedSecret|ConfigMap|\w*List)$", re.MULTILINE
+)
 _ENDING = {"Job", "CronJob", "Pod"}
 
 
@@ -88,6 +92,11 @@ class Container:
 def is_object(value: object) -> bool:
     """Whether a document is a Kubernetes object; a patch is one too."""
     return isinstance(value, Map) and bool(text(value, "apiVersion") and text(value, "kind"))
+
+
+def looked_at(rendered: str) -> str:
+    """The documents of kustomize's output that rules look at: most of the rest is large definitions of resources."""
+    return "\n---\n".join(item for item in rendered.split("\n---\n") if _LOOKED_AT.search(item))
 
 
 def flattened(documents: Iterable[Document]) -> Iterator[tuple[str, Map]]:
