@@ -181,7 +181,8 @@ RULES = _table(
         "error",
         "A container may run as root, and no reason is written",
         "Root in a container is root on the node for the kernel: one flaw in the runtime is enough.",
-        "Set `runAsNonRoot: true` and, where the image names no user by number, `runAsUser`. If it must be root, "
+        "Set `runAsNonRoot: true` and, where the image names no user by number, `runAsUser` (OpenShift chooses one "
+        "by itself). If it must be root, "
         "write why: `# lint: allow(container-root) REASON` at the container or at the pod's spec.",
     ),
     Rule(

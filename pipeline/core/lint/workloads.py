@@ -1,10 +1,14 @@
 """Probes, resources and security context of containers."""
 
+import re
 from collections.abc import Iterator
 
 from pipeline.core.lint.finding import Finding
 from pipeline.core.lint.resources import Container
-from pipeline.core.lint.values import dig, items, mapping, text
+from pipeline.core.lint.values import dig, items, mapping, maps, text
+
+_NOT_SERVED = re.compile(r"metric|prom|pprof|health|probe|debug")
+"""Names of ports that no Service's traffic goes to."""
 
 
 def check_container(container: Container) -> Iterator[Finding]:
@@ -21,7 +25,8 @@ def _probes(container: Container) -> Iterator[Finding]:
         return
     value = container.value
     probed = any(name in value for name in ("livenessProbe", "readinessProbe", "startupProbe"))
-    if "ports" in value and "readinessProbe" not in value:
+    serves = any(not _NOT_SERVED.search(text(port, "name")) for port in maps(value, "ports"))
+    if serves and "readinessProbe" not in value:
         yield container.finding("probe-missing", "it serves a port and has no readinessProbe")
     elif not probed:
         yield container.finding("probe-missing", "it has no probe at all")
