@@ -348,8 +348,9 @@ def test_patches_and_test_data_are_not_taken_for_manifests() -> None:
         "tests/a.yaml": text,
         "policies/.chainsaw-test/a.yaml": text,
         "apps/a.yaml": text,
+        "test/a.yaml": text,
     }
-    assert said(files, {"a": Rendered("")}) == ["apps/a.yaml:20 image-tag-mutable"]
+    assert said(files, {"a": Rendered("")}) == ["apps/a.yaml:20 image-tag-mutable", "test/a.yaml:20 image-tag-mutable"]
 
 
 TEXTS = sorted(path.read_text() for path in FIXTURES.rglob("*.yaml"))
