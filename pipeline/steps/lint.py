@@ -18,8 +18,8 @@ from pipeline.core.lint.values import Document, Map, NotYaml, Rendered, dig
 from pipeline.core.progress import Progress
 
 _TEMPLATE = re.compile(r"\{\{|\{%|<%|^\s*@\w+@|\$\[\[", re.MULTILINE)
-_TESTS = re.compile(r"(?:^|/)(?:tests|testdata|e2e|fixtures|\.[^/]+)/")
-"""Objects there are given to a test of something else. (`test` alone may well be an environment.)"""
+_TESTS = re.compile(r"(?:^|/)(?:(?:tests|testdata|e2e|fixtures|\.[^/]+)/|test/(?:.*/)?test[-_.])")
+"""Objects there are given to a test of something else. (A folder `test` alone may well be an environment.)"""
 _CHUNK = 25
 _SHOWN = 20
 """Every so many overlays the progress is shown; fewer are done before anybody wonders."""

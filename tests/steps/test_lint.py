@@ -349,6 +349,7 @@ def test_patches_and_test_data_are_not_taken_for_manifests() -> None:
         "policies/.chainsaw-test/a.yaml": text,
         "apps/a.yaml": text,
         "test/a.yaml": text,
+        "policies/test/test-a.yaml": text,
     }
     assert said(files, {"a": Rendered("")}) == ["apps/a.yaml:20 image-tag-mutable", "test/a.yaml:20 image-tag-mutable"]
 
