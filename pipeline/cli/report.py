@@ -197,6 +197,11 @@ class Report:
     def _in_actions(self) -> bool:
         return self._environ.get("GITHUB_ACTIONS") == "true"
 
+    @property
+    def coloured(self) -> bool:
+        """Whether text for standard output may have colours."""
+        return self._coloured(self._stdout)
+
     def _coloured(self, stream: TextIO) -> bool:
         return stream.isatty() and not self._environ.get("NO_COLOR") and self._environ.get("TERM") != "dumb"
 
