@@ -155,7 +155,7 @@ def test_an_organisation_changes_its_names_everywhere_and_nothing_else(place: Pl
     def renamed(text: str) -> str:
         for old, new in words.items():
             text = text.replace(old, new)
-        return re.sub(r"\bopeneg\b(?!-deploy|/deploy|/openeg-deploy)", "acme", text, flags=re.ASCII)
+        return re.sub(r"\bopeneg\b(?!-deploy\b|/deploy|/openeg-deploy)", "acme", text, flags=re.ASCII)
 
     theirs = {file: data.decode() for file, data in contents(TEMPLATE).items()}
     ours = {file: data.decode() for file, data in contents(made).items()}
