@@ -52,6 +52,7 @@ Registry = Annotated[str, _expect(is_registry, "HOST or HOST:PORT")]
 ImageName = Annotated[str, _expect(is_repository, "an image name: lower case, without a tag")]
 Server = Annotated[str, _expect(_is_server, "HOST:PORT or an http(s) URL, without user and password")]
 Folder = Annotated[str, _expect(_is_inside, "a folder, relative to the repository's root")]
+DEFAULT_KV2_MOUNTS = ("openeg",)
 Order = Literal["ancestry", "arrival", "strict"]
 Mode = Literal["commit", "pr"]
 
@@ -111,11 +112,23 @@ class SlackTarget(_Model):
     channel: str = Field(default=DEFAULT_CHANNEL, description="Channel name or id.")
 
 
+class LintRules(_Model):
+    """What `lint` holds this repository against."""
+
+    registries: tuple[str, ...] = Field(
+        default=(), strict=False, description="Where images may come from: HOST or HOST/PATH; anywhere when not given."
+    )
+    kv2_mounts: tuple[str, ...] = Field(
+        default=DEFAULT_KV2_MOUNTS, strict=False, description="Mounts of Vault's KV engine, version 2."
+    )
+
+
 class GitopsConfig(_Model):
     """`.deploy/config.yaml` of a GitOps repository."""
 
     environments: dict[Name, Environment] = Field(default_factory=dict, description="The environments, by name.")
     slack: SlackTarget = Field(default=SlackTarget(), description="Where notices go.")
+    lint: LintRules = Field(default=LintRules(), description="What `lint` holds the repository against.")
 
 
 Model = TypeVar("Model", bound=_Model)

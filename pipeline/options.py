@@ -18,6 +18,7 @@ ROLLOUT = "Argo CD and rollout"
 OUTPUT = "Output and notices"
 SANDBOX = "Sandbox"
 NEW = "New repository"
+LINT = "Lint"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -358,6 +359,23 @@ OPTIONS = _table(
     ),
     Option(
         name="in-place", group=OUTPUT, default=False, flag_only=True, help="Write the files instead of printing one."
+    ),
+    # lint
+    Option(
+        name="folder",
+        group=LINT,
+        metavar="[DIR]",
+        argument=True,
+        flag_only=True,
+        default=".",
+        help="Folder of the GitOps repository; the current one when none is named.",
+    ),
+    Option(
+        name="format",
+        group=LINT,
+        metavar="table|json|sarif|github",
+        default="table",
+        help="Findings as a table for people, as the JSON result, as SARIF 2.1.0, or as GitHub's workflow commands.",
     ),
     # the sandbox
     Option(name="port", group=SANDBOX, metavar="PORT", default=0.0, help="Port to serve on; 0 takes a free one."),

@@ -8,14 +8,17 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from typing import Literal
 
 from pipeline.options import secret_variables
 
 
-def annotation(kind: Literal["error", "notice"], title: str, text: str) -> str:
-    """An `::error::` or `::notice::`, escaped as the runner decodes it; it shows on the log and on the run's page."""
-    return f"::{kind} title={_escape(title, ':,')}::{_escape(text)}"
+def annotation(title: str, text: str, level: str = "error", file: str | None = None, line: int = 1) -> str:
+    """An `::error::`, `::warning::` or `::notice::` command, escaped as the runner decodes it.
+
+    It shows on the log and on the run's page; with a file, also at that line of a pull request.
+    """
+    place = f"file={_escape(file, ':,')},line={line}," if file else ""
+    return f"::{level} {place}title={_escape(title, ':,')}::{_escape(text)}"
 
 
 def _escape(text: str, more: str = "") -> str:

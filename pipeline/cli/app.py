@@ -10,6 +10,7 @@ from pipeline.cli.demo import demo
 from pipeline.cli.edit import edit
 from pipeline.cli.flags import command
 from pipeline.cli.init import init
+from pipeline.cli.lint import lint
 from pipeline.cli.sandbox import sandbox_app
 from pipeline.options import secret_variables
 
@@ -56,5 +57,6 @@ command(app, "image", "service", "to", "source", "registry", "no-check-image", *
 )
 command(app, "files", "image", "create", "in-place", "dry-run")(edit)
 command(app, "dir", "into-app", "organisation", "gitops", "registry", "domain", "service", "environment", *NEW)(init)
+command(app, "folder", "format")(lint)
 command(app)(demo)
 app.add_typer(sandbox_app, name="sandbox")

@@ -189,12 +189,12 @@ class Report:
                 place = f"{line.file}:{line.line}"
                 page = web_url(line_page(gitops.repository, gitops.revision, line.file, line.line))
                 text = f"{line.name} {short(line.old)} → {short(line.new)}{f' {page}' if page else ''}"
-                print(actions.annotation("notice", visible(place), visible(text)), file=self._stderr, flush=True)
+                print(actions.annotation(visible(place), visible(text), "notice"), file=self._stderr, flush=True)
 
     def _complain(self, failure: Failure) -> None:
         message, remedy = visible(failure.message), visible(failure.remedy)
         if self._in_actions:
-            text = actions.annotation("error", f"{self.command or _PROGRAM}: {failure.class_}", f"{message}\n{remedy}")
+            text = actions.annotation(f"{self.command or _PROGRAM}: {failure.class_}", f"{message}\n{remedy}")
         else:
             error = human.paint("error:", human.RED) if self._coloured(self._stderr) else "error:"
             text = f"{error} {message}\n{remedy}"
@@ -215,6 +215,11 @@ class Report:
     @property
     def _in_actions(self) -> bool:
         return self._environ.get("GITHUB_ACTIONS") == "true"
+
+    @property
+    def coloured(self) -> bool:
+        """Whether text for standard output may have colours."""
+        return self._coloured(self._stdout)
 
     def _coloured(self, stream: TextIO) -> bool:
         return stream.isatty() and not self._environ.get("NO_COLOR") and self._environ.get("TERM") != "dumb"

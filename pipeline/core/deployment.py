@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal
 
+from pipeline.core.lint.report import Lint
 from pipeline.errors import Outcome
 
 SCHEMA = "openeg-deploy/v1"
@@ -172,6 +173,8 @@ class Deployment:
     rollback: Rollback | None = None
     notices: Notices | None = None
     init: Created | None = None
+    lint: Lint | None = None
+    """What `lint` found."""
     kind: Kind | None = None
     actor: str | None = None
     run: str | None = None

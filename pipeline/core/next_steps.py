@@ -35,7 +35,7 @@ def repository(folder: str, answers: Answers, files: Mapping[str, str], *, new: 
         "git add --all && git commit --message 'Seal our own secrets'",
         *((f"git remote add origin {shlex.quote(answers.gitops_url)}",) if new else ()),
         "git push --set-upstream origin HEAD",
-        f"kubectl apply --server-side --force-conflicts --namespace argocd --filename {_CM}",
+        f"kubectl apply --server-side --field-manager openeg --namespace argocd --filename {_CM}",
         "kubectl apply --filename argocd/root.yaml",
         f"python -m pipeline init --app APPLICATION{told}",
     )

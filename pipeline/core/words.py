@@ -26,9 +26,10 @@ class Words:
         self._words = dict(words)
         self._idle = all(old == new for old, new in words.items())
         longest = sorted(words, key=len, reverse=True)
-        # `openeg_lessons_total` is one word: a metric that a program names, which no answer renames.
+        # `openeg_lessons_total` is one word: a metric that a program names, which no answer renames. In Korean a
+        # particle follows a name without a blank, so letters are ASCII's alone.
         word = rf"(?<!\w)(?:{'|'.join(map(re.escape, longest))})(?!\w)"
-        self._pattern = re.compile(rf"(?<=\S,){word}|{word}(?=,\S)" if listed else word)
+        self._pattern = re.compile(rf"(?<=\S,){word}|{word}(?=,\S)" if listed else word, re.ASCII)
 
     def found(self, text: str) -> bool:
         """Whether `text` would change."""

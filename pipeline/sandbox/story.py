@@ -62,14 +62,11 @@ def gitops_files(target: Path, registry: str) -> None:
     A story has the system alone: no controller that unseals, and no Argo CD project beside `default`.
     """
     shutil.copytree(folder("gitops-repo-template"), target, dirs_exist_ok=True)
-    _keep(target / "overlays/production/kustomization.yaml", without=("newTag:", ".sealed.yaml"), registry=registry)
-    _keep(target / ".deploy/config.yaml", without=("project:",), registry=registry)
-
-
-def _keep(file: Path, *, without: tuple[str, ...], registry: str) -> None:
-    lines = file.read_text().splitlines(keepends=True)
-    kept = "".join(line for line in lines if not any(word in line for word in without))
-    file.write_text(kept.replace(REGISTRY, registry))
+    overlay, config = target / "overlays/production/kustomization.yaml", target / ".deploy/config.yaml"
+    lines = overlay.read_text().splitlines(keepends=True)
+    kept = "".join(line for line in lines if "newTag:" not in line and ".sealed.yaml" not in line)
+    overlay.write_text(kept.replace(REGISTRY, registry))
+    config.write_text(config.read_text().replace("project: openeg", "project: default"))
 
 
 def application_files(target: Path, registry: str, gitops_url: str) -> None:

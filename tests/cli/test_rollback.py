@@ -63,10 +63,10 @@ def test_an_older_commit_that_was_rolled_back_from_can_be_deployed_again(scene: 
 
 def two_overlays(scene: Scene) -> tuple[str, ...]:
     """Give the GitOps repository a second overlay; the flags that name both."""
-    stage = scene.gitops.path / "overlays/staging"
+    stage = scene.gitops.path / "overlays/second"
     shutil.copytree(scene.gitops.path / "overlays/production", stage)
-    scene.gitops.commit("Add staging")
-    return ("--overlay", "overlays/staging", "--overlay", "overlays/production")
+    scene.gitops.commit("Add another overlay")
+    return ("--overlay", "overlays/second", "--overlay", "overlays/production")
 
 
 def test_the_last_deployment_is_the_newest_of_all_overlays(scene: Scene) -> None:
@@ -82,7 +82,7 @@ def test_the_last_deployment_is_the_newest_of_all_overlays(scene: Scene) -> None
     assert (undone.json["images"][0]["previous"], undone.json["images"][0]["tag"]) == (third, first)
     undone = scene.run("rollback", "--service", "flask", *both, "--json")
     assert {line["file"] for line in undone.json["gitops"]["changed"]} == {
-        f"overlays/{name}/kustomization.yaml" for name in ("staging", "production")
+        f"overlays/{name}/kustomization.yaml" for name in ("second", "production")
     }
     assert scene.overlay().count(second) == 0
 
@@ -97,7 +97,7 @@ def test_versions_before_that_differ_are_not_mixed_up(scene: Scene) -> None:
     before = scene.log()
     refused = scene.run("rollback", "--service", "flask", *both, "--json")
     assert (refused.code, refused.json["outcome"]) == (3, "refused")
-    assert "overlays/staging/kustomization.yaml" in refused.json["error"]["message"]
+    assert "overlays/second/kustomization.yaml" in refused.json["error"]["message"]
     assert "--overlay" in refused.json["error"]["remedy"]
 
     scene.sandbox.set_fault(scene.change(), Fault("crash"))

@@ -1,5 +1,6 @@
 """A template rewritten: what may stand in files that no test of the command has."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,13 @@ def test_a_string_stays_a_string_and_all_else_as_it_was(text: str, expected: str
 def test_a_number_stays_a_number() -> None:
     text = 'port: 3000\nannotation: "3000"\nother: 30001\n'
     assert Words({"3000": "8000"}).rewrite("a.yaml", text) == 'port: 8000\nannotation: "8000"\nother: 30001\n'
+
+
+def test_vault_s_role_names_the_services_and_namespaces_that_there_are() -> None:
+    services = answers.parse_services(("node", "webhook"), "acme")
+    given = answers.Answers(
+        "acme", answers.gitops_url("acme"), "ghcr.io/acme", "acme.test", services, ("production", "staging", "qa")
+    )
+    role = json.loads(template.make(TEMPLATE, given).files["vault/roles/acme-role.json"])
+    assert role["bound_service_account_names"] == ["nodejs-server", "webhook"]
+    assert role["bound_service_account_namespaces"] == ["acme-system", "acme-staging", "acme-qa"]

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 from ruamel.yaml import YAML
 
 from lab.build import PROGRAMS
@@ -31,6 +32,14 @@ def program(name: str) -> str:
     if not path.exists():
         needs.missing(f"{name} is not built: scripts/lab build {name}")
     return str(path)
+
+
+def installed(name: str) -> str:
+    """A program that only the machine's owner can bring; skips, in CI too, where it is not on the PATH."""
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not installed")
+    return found
 
 
 def load(path: Path) -> Any:

@@ -25,9 +25,6 @@ __all__ = ["scene"]
 TEMPLATE = folder("gitops-repo-template")
 PROJECT = Path(__file__).parents[2]
 LANGUAGES = pytest.mark.parametrize("name", ["README.md", "README.ko.md"])
-COMING = ("vault", "base/monitoring", "components/alloy")
-"""Folders that may come after these texts; as soon as one is there, what the texts say of it is held against it."""
-COMING_COMMANDS = {"init", "lint"}
 NO_PATHS = {"application/json"}
 """What looks like a path and is none."""
 
@@ -48,8 +45,7 @@ def prose(text: str) -> str:
 
 
 def is_there(path: str) -> bool:
-    coming = any(path.startswith(name) and not (TEMPLATE / name).exists() for name in COMING)
-    return coming or any(True for _ in TEMPLATE.glob(path.rstrip("/")))
+    return any(True for _ in TEMPLATE.glob(path.rstrip("/")))
 
 
 def tree(block: str) -> Iterator[str]:
@@ -81,16 +77,14 @@ def test_every_path_is_there(name: str) -> None:
 @LANGUAGES
 def test_every_path_in_a_command_is_there(name: str) -> None:
     words = {word for _, block in blocks((TEMPLATE / name).read_text()) for word in PATH.findall(block)}
-    ours = {word for word in words if (TEMPLATE / word.split("/")[0]).exists() or word.startswith(COMING)}
+    ours = {word for word in words if (TEMPLATE / word.split("/")[0]).exists()}
     assert len(ours) > 10
     assert [path for path in sorted(ours) if not is_there(path)] == []
 
 
 def flags(command: str) -> set[str]:
-    """The flags of a command; `--help` alone where it is to come."""
+    """The flags of a command."""
     group: Any = typer.main.get_command(app)
-    if command in COMING_COMMANDS - group.commands.keys():
-        return {"--help", "--format"}
     return {"--help", *(flag for parameter in group.commands[command].params for flag in parameter.opts)}
 
 

@@ -1,4 +1,4 @@
-"""Loki and the log collector, judged by their own programs where these are built."""
+"""Loki and the log collector, judged by their own programs where these are installed."""
 
 import json
 import subprocess
@@ -18,7 +18,7 @@ from tests.template.monitoring import HOME, named, rendered
 def test_loki_accepts_its_configuration(tmp_path: Path) -> None:
     path = tmp_path / "loki.yaml"
     path.write_text(named(rendered(), "ConfigMap", "loki")["data"]["loki.yaml"].replace("/loki", str(tmp_path)))
-    command = [monitoring.program("loki"), f"-config.file={path}", "-verify-config"]
+    command = [monitoring.installed("loki"), f"-config.file={path}", "-verify-config"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     path.write_text(path.read_text().replace("retention_period", "retention_perod"))
@@ -43,7 +43,7 @@ def loki(tmp_path: Path) -> Iterator[str]:
     (tmp_path / "loki.yaml").write_text(config)
     address = f"http://127.0.0.1:{http}"
     with monitoring.running(
-        f"{address}/ready", tmp_path, monitoring.program("loki"), f"-config.file={tmp_path / 'loki.yaml'}"
+        f"{address}/ready", tmp_path, monitoring.installed("loki"), f"-config.file={tmp_path / 'loki.yaml'}"
     ):
         yield address
 
@@ -67,6 +67,16 @@ def test_loki_answers_the_dashboards_queries(loki: str) -> None:
 
 
 def test_promtail_accepts_its_configuration() -> None:
-    command = [monitoring.program("promtail"), f"-config.file={HOME / 'promtail/promtail.yaml'}", "-check-syntax"]
+    command = [monitoring.installed("promtail"), f"-config.file={HOME / 'promtail/promtail.yaml'}", "-check-syntax"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_promtail_has_of_prometheus_is_accepted_by_promtool(tmp_path: Path) -> None:
+    """How it finds pods and names their labels is written, and read, as in a scrape configuration."""
+    (job,) = monitoring.load(HOME / "promtail/promtail.yaml")["scrape_configs"]
+    assert job.pop("pipeline_stages") == [{"cri": {}}]
+    (tmp_path / "prometheus.yaml").write_text(json.dumps({"scrape_configs": [job]}))
+    command = [monitoring.program("promtool"), "check", "config", str(tmp_path / "prometheus.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import socket
 import subprocess
 import time
@@ -46,7 +47,7 @@ def documents(path: Path) -> list[dict[str, Any]]:
 
 def block(word: str) -> str:
     """The README's commands: its first block that begins with `word`."""
-    found = re.search(rf"```sh[^\n]*\n({re.escape(word)}.*?)```", (VAULT / "README.md").read_text(), re.DOTALL)
+    found = re.search(rf"```sh\n({re.escape(word)}.*?)```", (VAULT / "README.md").read_text(), re.DOTALL)
     assert found, word
     return found[1]
 
@@ -58,6 +59,7 @@ class Server:
     folder: Path
     port: int
     environ: Mapping[str, str]
+    process: subprocess.Popen[bytes]
 
     def run(self, command: str, token: str = "", given: str | None = None) -> subprocess.CompletedProcess[str]:
         """A shell's command, in the template's folder, with vault on the PATH."""
@@ -128,7 +130,7 @@ def free_ports() -> dict[str, int]:
 
 
 def make_certificate(folder: Path) -> None:
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     subprocess.run(["/bin/sh", "-ec", block("openssl")], cwd=folder, check=True, capture_output=True)
 
 
@@ -162,7 +164,7 @@ def serving(
     command = [here(word) for word in container()["command"]]
     with (folder / "log").open("wb") as log, subprocess.Popen(command, env=environ, stdout=log, stderr=log) as process:
         try:
-            server = Server(folder=folder, port=ports[name]["8200"], environ=environ)
+            server = Server(folder=folder, port=ports[name]["8200"], environ=environ, process=process)
             until(lambda: server.status(probe("livenessProbe")) or process.poll() is not None)
             assert process.poll() is None, (folder / "log").read_text()
             yield server
@@ -190,6 +192,20 @@ def test_it_is_alive_before_it_is_unsealed_and_ready_after(tmp_path: Path) -> No
         until(lambda: server.status(ready) == 503)
         assert server.status(alive) == 204
         until(lambda: unsealed(server) == {"0"})  # what the alert VaultSealed sees
+
+
+def test_a_hangup_lets_it_read_its_certificate_and_open_its_audit_log_anew(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        _, root = server.open()
+        log = tmp_path / "audit/audit.log"
+        server.must(f"vault audit enable file file_path={log}", root)
+        log.rename(tmp_path / "audit/audit.1.log")
+        make_certificate(tmp_path / "tls")
+        assert not server.ready()  # it still shows the old one, which the new authority has not signed
+        server.process.send_signal(signal.SIGHUP)
+        until(server.ready)
+        server.must("vault read sys/mounts", root)
+        assert "sys/mounts" in log.read_text()
 
 
 def test_three_join_by_themselves_and_outlive_the_loss_of_one(tmp_path: Path) -> None:
@@ -248,7 +264,7 @@ class Filled:
 
     def put(self, name: str, **values: Any) -> None:
         """Write a secret through standard input: a command line would show it."""
-        self.server.must(f"vault kv put openeg/data/databases/{name} -", self.root, json.dumps(values))
+        self.server.must(f"vault kv put -mount=openeg data/databases/{name} -", self.root, json.dumps(values))
 
 
 ACCOUNTS = [("flask-app", "openeg-system"), ("default", "openeg-system"), ("flask-app", "vault-test-elsewhere")]

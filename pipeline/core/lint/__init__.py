@@ -1,0 +1,1 @@
+"""The rules of `lint`: pure functions from parsed and rendered values to findings."""
