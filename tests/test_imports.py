@@ -16,11 +16,11 @@ LAYERS = {
     "steps": ({"core", "errors", "steps"}, {"tenacity"}),
     "edges": (
         {"__init__", "core", "errors", "steps", "edges"},
-        {"docker", "git", "requests", "ruamel", "slack_sdk", "tenacity", "urllib3"},
+        {"docker", "git", "github", "requests", "ruamel", "slack_sdk", "tenacity", "urllib3"},
     ),
     "sandbox": (
         {"__init__", "core", "errors", "resources", "steps", "edges", "sandbox"},
-        {"ruamel", "urllib3", "werkzeug"},
+        {"graphql", "ruamel", "urllib3", "werkzeug"},
     ),
 }
 
@@ -63,4 +63,4 @@ def test_start_up_loads_no_sdk() -> None:
         subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout.split()
     )
     assert "typer" in loaded
-    assert not loaded & {"docker", "git", "pydantic", "requests", "rich", "ruamel", "slack_sdk", "urllib3", "werkzeug"}
+    assert not loaded & {"docker", "git", "github", "pydantic", "requests", "rich", "ruamel", "slack_sdk", "urllib3"}
