@@ -12,10 +12,10 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from wsgiref.types import StartResponse, WSGIEnvironment
 
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import BadGateway, HTTPException
 from werkzeug.routing import Map, Rule
 from werkzeug.wrappers import Request, Response
 
@@ -63,7 +63,7 @@ class _RefusedError(Exception):
 
 
 class GitHub:
-    """The WSGI application. Tests read `exchanges`, and change `permissions`, `protected` and `limits`."""
+    """The WSGI application. Tests read `exchanges`, and change `permissions`, `protected`, `limits` and `outages`."""
 
     def __init__(self, root: Path, token: Secret) -> None:
         """The repositories are the folders `NAME.git` in `root`."""
@@ -72,6 +72,8 @@ class GitHub:
         """What the token may do: `write` or `read`, by permission."""
         self.protected: set[str] = set()
         """Branches that take changes through pull requests only."""
+        self.outages: list[Literal["before", "after"]] = []
+        """Each makes one mutation be answered with 502, before or after it is carried out."""
         self.limits = Limits()
         self._root = root
         self._token = token
@@ -107,7 +109,7 @@ class GitHub:
         except _RefusedError as refusal:
             return refusal.status, _error(refusal.status, str(refusal)), refusal.headers
         except HTTPException as error:
-            return error.code or 500, _error(error.code or 500, "Not Found"), {}
+            return error.code or 500, _error(error.code or 500, error.name), {}
 
     def _admit(self, request: Request) -> None:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
@@ -128,10 +130,16 @@ class GitHub:
             return {"errors": [{"type": "RATE_LIMITED", "message": _TOO_MANY}]}
         if not isinstance(sent, dict) or not isinstance(sent.get("query"), str):
             raise _RefusedError(400, "Problems parsing JSON")
-        if sent["query"].lstrip().startswith("mutation") and (wait := meter.retry_after()) is not None:
+        if _is_mutation(sent) and (wait := meter.retry_after()) is not None:
             raise _RefusedError(403, _TOO_FAST, {"Retry-After": str(max(1, math.ceil(wait)))})
+        outage = self.outages.pop(0) if self.outages and _is_mutation(sent) else None
+        if outage == "before":
+            raise BadGateway
         api = Api(self._find, self.permissions.get("contents"), frozenset(self.protected))
-        return api.execute(sent["query"], sent.get("variables"))
+        answer = api.execute(sent["query"], sent.get("variables"))
+        if outage == "after":
+            raise BadGateway
+        return answer
 
     def _find(self, owner: str, name: str) -> BareRepository | None:
         folder = self._root / f"{name}.git"
@@ -147,6 +155,10 @@ class GitHub:
             accepted = {"X-Accepted-GitHub-Permissions": "contents=read"}
             raise _RefusedError(403, "Resource not accessible by personal access token", accepted)
         return repository
+
+
+def _is_mutation(sent: Any) -> bool:
+    return bool(sent["query"].lstrip().startswith("mutation"))
 
 
 def _error(status: int, message: str) -> Any:

@@ -18,8 +18,7 @@ from pipeline.core.commit_message import parse
 from pipeline.core.kustomization import read_entries
 from pipeline.core.secret import Secret
 from pipeline.edges.git_objects import DEFAULT_IDENTITY
-from pipeline.edges.gitops_repository import TransportedRepository, open_repository
-from pipeline.edges.work_tree import WorkTree
+from pipeline.edges.gitops_repository import Repository, open_repository
 from pipeline.errors import (
     BranchIsProtected,
     BranchNotFound,
@@ -51,7 +50,7 @@ from tests.git_world import (
 )
 
 TOKEN = Secret("t0ken-that-must-not-leak")
-Open = Callable[..., TransportedRepository | WorkTree]
+Open = Callable[..., Repository]
 
 
 @pytest.fixture(autouse=True)
@@ -123,7 +122,7 @@ def opened() -> Iterator[Open]:
     """open_repository, closed at the end."""
     with contextlib.ExitStack() as stack:
 
-        def open_it(*arguments: str, **options: object) -> TransportedRepository | WorkTree:
+        def open_it(*arguments: str, **options: object) -> Repository:
             repository = open_repository(*arguments, **options)  # type: ignore[arg-type]
             stack.callback(repository.close)
             return repository

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.kustomization import read_entries
-from pipeline.edges.gitops_repository import TransportedRepository, open_repository
-from pipeline.edges.work_tree import WorkTree
+from pipeline.edges.gitops_repository import Repository, open_repository
 from pipeline.errors import (
     BranchIsProtected,
     BranchNotFound,
@@ -55,9 +54,7 @@ def tree(world: Path, tmp_path: Path) -> Path:
     return clone(world, tmp_path / "tree")
 
 
-def opened(
-    tree: Path, branch: str | None = None, *, push: bool = True, commit: bool = True
-) -> TransportedRepository | WorkTree:
+def opened(tree: Path, branch: str | None = None, *, push: bool = True, commit: bool = True) -> Repository:
     return open_repository(str(tree), branch, push=push, commit=commit)
 
 
