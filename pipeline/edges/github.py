@@ -125,14 +125,17 @@ class Api:
     def graphql(self, document: str, variables: Mapping[str, Any], *, permission: str = "contents: read") -> Any:
         """The data that GraphQL answers with; `permission` is what the document needs.
 
-        Raises StaleHeadError, BranchIsProtected and CommitRefused too.
+        A mutation raises StaleHeadError, BranchIsProtected and CommitRefused too.
         """
         body = {"query": document, "variables": variables}
         status, headers, answer = self._ask("POST", self._client.requester.graphql_url, input=body)
         if status != 200:
             raise _refusal(f"{self._host}: GraphQL", status, headers, answer, permission)
         for error in answer.get("errors") or ():
-            raise _problem(self._host, error, permission)
+            problem = _problem(self._host, error, permission)
+            if isinstance(problem, CommitRefused) and not document.startswith("mutation"):
+                raise Unreachable(str(problem))
+            raise problem
         return answer["data"]
 
     def close(self) -> None:

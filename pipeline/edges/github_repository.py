@@ -17,7 +17,7 @@ from pipeline.edges.commit_graph import descends
 from pipeline.edges.git_objects import Change
 from pipeline.edges.git_push import PAUSES, settled
 from pipeline.edges.github import Api, Commits, Slug, StaleHeadError
-from pipeline.errors import CommitRefused, PathOutsideRepository, PipelineError, Unreachable
+from pipeline.errors import BranchNotFound, CommitRefused, PathOutsideRepository, PipelineError, Unreachable
 from pipeline.steps.publish_change import Head
 
 if TYPE_CHECKING:
@@ -226,13 +226,19 @@ class GitHubRepository:
         Writes are scarce on GitHub, also those that fail (80 a minute); reads are not.
         """
         time.sleep(random.uniform(0, _LISTENING_SECONDS))  # noqa: S311
-        return self._head(()).revision != head.revision
+        try:
+            return self._head(()).revision != head.revision
+        except _OnlyByGitError:  # the branch is gone, as the next read will say
+            return True
 
     def _landed(self, head: Head, message: str) -> tuple[str, str | None]:
         """The branch's head, and the commit that was made of `message` on `head`, if there is one."""
         variables = {"owner": self._where.owner, "name": self._where.name, "branch": f"refs/heads/{self.branch}"}
         answer = self._api.graphql(_HISTORY, {**variables, "first": _LOOKED_BACK})
-        target = answer["repository"]["ref"]["target"]
+        branch = answer["repository"]["ref"]
+        if branch is None:
+            raise BranchNotFound(f"{self.name}: {self.branch} was deleted meanwhile")
+        target = branch["target"]
         for commit in target["history"]["nodes"]:
             parents = [parent["oid"] for parent in commit["parents"]["nodes"]]
             if parents == [head.revision] and commit["message"].strip() == message.strip():

@@ -364,7 +364,7 @@ def test_a_server_that_is_not_there_is_unreachable(opened: Open) -> None:
 def test_a_protected_branch_is_told_with_the_server_s_words(
     near: str, world: Path, opened: Open, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.edges.git_push._PAUSES", (0, 0))
+    monkeypatch.setattr("pipeline.edges.git_push.PAUSES", (0, 0))
     hook(world, name, "echo no deployments on Friday; exit 1")
     old = head(world)
     with pytest.raises(BranchIsProtected, match="no deployments on Friday"):
@@ -384,7 +384,7 @@ def test_a_branch_that_is_locked_for_a_moment_is_tried_again(near: str, world: P
 def test_a_branch_that_stays_locked_is_told(
     near: str, world: Path, opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.edges.git_push._PAUSES", (0, 0))
+    monkeypatch.setattr("pipeline.edges.git_push.PAUSES", (0, 0))
     (world / "refs/heads/main.lock").touch()
     with pytest.raises(CommitRefused):
         bump(opened(near))

@@ -218,7 +218,7 @@ def test_many_work_trees_lose_nothing(world: Path, tmp_path: Path) -> None:
 def test_a_push_that_is_refused_leaves_the_work_tree_alone(
     world: Path, tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.edges.git_push._PAUSES", (0, 0))
+    monkeypatch.setattr("pipeline.edges.git_push.PAUSES", (0, 0))
     hook(world, "update", "echo closed; exit 1")
     before = state(tree)
     with pytest.raises(BranchIsProtected, match="closed"):
