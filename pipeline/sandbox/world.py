@@ -80,7 +80,7 @@ class World:
         self._temporary = temporary
         self._timeline = Timeline()
         undo.callback(self._timeline.close)
-        self._server = Server(self._serve, settings.port)
+        self._server = Server(self.serve, settings.port)
         undo.callback(self._server.close)
         self.registry_host = f"{HOST}:{self._server.port}"
         self.url = f"http://{self.registry_host}"
@@ -115,7 +115,8 @@ class World:
         undo.callback(self._controller.close)
         self._app = self._routes(settings)
 
-    def _serve(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    def serve(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request, as the WSGI application of everything that is here."""
         return self._app(environ, start_response)
 
     def _routes(self, settings: Settings) -> WSGIApplication:
