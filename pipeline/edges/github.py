@@ -81,7 +81,7 @@ def connect(where: Slug, credentials: Secret, access: Access) -> "Api":
     Raises ModuleNotFoundError when PyGithub is not installed.
     """
     token = Secret(credentials.reveal().partition(":")[2])
-    return Api(where.api_url, token, access.deadline_seconds, access.say)
+    return Api(where.api_url, token, access)
 
 
 class StaleHeadError(Exception):
@@ -91,14 +91,7 @@ class StaleHeadError(Exception):
 class Api:
     """Requests to one GitHub. They raise GitDenied, RepositoryNotFound, RateLimited and Unreachable."""
 
-    def __init__(
-        self,
-        api_url: str,
-        token: Secret,
-        patience_seconds: float,
-        say: Callable[[str], None],
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
+    def __init__(self, api_url: str, token: Secret, access: Access) -> None:
         import github
 
         self._client = github.Github(
@@ -111,9 +104,8 @@ class Api:
             seconds_between_writes=None,
         )
         self._host = urlsplit(api_url).netloc
-        self._patience = patience_seconds
-        self._say = say
-        self._sleep = sleep
+        self._patience = access.deadline_seconds
+        self._say = access.say
 
     def get(self, path: str, **parameters: str) -> Any:
         """The answer of the REST API; `path` from `/repos` on."""
@@ -157,7 +149,7 @@ class Api:
                 )
             self._say(f"GitHub's rate limit is reached: waiting {seconds:.0f} s")
             self._patience -= seconds
-            self._sleep(seconds)
+            time.sleep(seconds)
 
     def _request(self, verb: str, path: str, **request: Any) -> tuple[int, Mapping[str, str], Any]:
         import requests
@@ -259,7 +251,8 @@ def _refusal(where: str, status: int, headers: Mapping[str, str], answer: Any, p
 def _denied(said: str, permission: str) -> GitDenied:
     return GitDenied(
         f"{said}; the token lacks the permission `{permission}`",
-        remedy=f"Give the token of GITOPS_TOKEN the permission `{permission}` on the repository.",
+        remedy=f"Give the token of GITOPS_TOKEN the permission `{permission}` on the repository; "
+        "for a classic token that is the scope `repo`.",
     )
 
 

@@ -32,7 +32,7 @@ _LFS = b"version https://git-lfs"
 _LOOKED_BACK = 100
 """How many commits below the head are looked at for one whose arrival is in doubt."""
 
-_ENTRY = "mode object { ... on Blob { oid text isBinary isTruncated } ... on Tree { entries { name } } }"
+_ENTRY = "mode object { ... on Blob { oid text isTruncated } ... on Tree { entries { name } } }"
 _COMMIT = """mutation($input: CreateCommitOnBranchInput!) {
   createCommitOnBranch(input: $input) { commit { oid } }
 }"""

@@ -284,3 +284,26 @@ def test_hostile_names_are_text(github: Scene, name: str) -> None:
     missing = github.run("bump", *flags, "--branch", name, environ=actor)
     assert (missing.code, missing.json["error"]["class"]) == (4, "BranchNotFound")
     assert not list(Path(github.app.path).rglob("hacked*"))
+
+
+def test_a_deployment_and_its_rollback_go_through_the_api(github: Scene) -> None:
+    assert github.run("deploy").code == 0
+    github.change()
+    done = github.run("deploy", "--service", "flask", "--json")
+    assert (done.code, done.json["outcome"]) == (0, "deployed"), done.stderr
+    back = github.run("rollback", "--image", "openegflask", "--json")
+    assert (back.code, back.json["outcome"]) == (0, "deployed"), back.stderr
+    assert asked(github).count("commit") == 3
+    committers = git_world.git(bare(github), "log", "-3", "--format=%cn", "main").splitlines()
+    assert committers == ["GitHub"] * 3
+    assert "Deploy-Kind: rollback" in git_world.git(bare(github), "log", "-1", "--format=%B", "main")
+
+
+def test_without_pygithub_git_is_used_and_it_is_said(github: Scene, tmp_path: Path) -> None:
+    package = tmp_path / "without/github"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise ModuleNotFoundError(\"No module named 'github'\", name='github')\n")
+    done = github.run("bump", *FLAGS, "--json", environ={"PYTHONPATH": str(package.parent)})
+    assert done.json["outcome"] == "published", done.stderr
+    assert "the Python package 'github' is missing (extra: github)" in done.stderr
+    assert "Published over git" in done.stderr
