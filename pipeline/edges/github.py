@@ -24,6 +24,7 @@ from pipeline.errors import (
     RateLimited,
     RepositoryNotFound,
     Unreachable,
+    UsageError,
 )
 
 _TIMEOUT_SECONDS = 30
@@ -61,6 +62,8 @@ class Slug:
 def slug(url: str, api_url: str | None) -> Slug | None:
     """The repository at `url`, on github.com or the host of `api_url`; None for any other.
 
+    Raises UsageError for an `api_url` that is no URL.
+
     >>> slug("https://github.com/openeg/gitops.git", None)
     Slug(api_url='https://api.github.com', owner='openeg', name='gitops')
     """
@@ -70,7 +73,12 @@ def slug(url: str, api_url: str | None) -> Slug | None:
     scheme, host, owner, name = found.groups()
     if (scheme, host) == ("https", "github.com"):
         return Slug(_API, owner, name)
-    api = urlsplit(api_url or _API)
+    try:
+        api = urlsplit(api_url or _API)
+    except ValueError:
+        api = urlsplit("")
+    if api.scheme not in {"http", "https"} or not api.hostname:
+        raise UsageError(f"--github-api-url {api_url!r} is no URL", remedy="Write https://HOST/api/v3.")
     here = (api.scheme, api.netloc.removeprefix("api.") if api.netloc.endswith(".ghe.com") else api.netloc)
     return Slug(api.geturl().rstrip("/"), owner, name) if (scheme, host) == here else None
 

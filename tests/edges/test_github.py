@@ -9,7 +9,7 @@ from pipeline.core.secret import Secret
 from pipeline.edges.github import Access, Slug, slug
 from pipeline.edges.github_repository import GitHubRepository
 from pipeline.edges.gitops_repository import open_repository
-from pipeline.errors import RepositoryNotFound
+from pipeline.errors import RepositoryNotFound, UsageError
 from pipeline.sandbox import world
 from pipeline.sandbox.world import GITHUB_TOKEN, World
 from tests import git_world, github_contract
@@ -37,6 +37,12 @@ GITHUB = "https://api.github.com"
 )
 def test_a_token_goes_to_githubs_own_host_alone(url: str, api_url: str | None, expected: Slug | None) -> None:
     assert slug(url, api_url) == expected
+
+
+@pytest.mark.parametrize("api_url", ["ghe.example/api/v3", "https://[ghe", "https:///api/v3", "ftp://ghe.example"])
+def test_an_address_of_the_api_that_is_none_is_told(api_url: str) -> None:
+    with pytest.raises(UsageError, match="--github-api-url"):
+        slug("https://ghe.example/a/b", api_url)
 
 
 @pytest.fixture
