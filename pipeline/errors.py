@@ -276,6 +276,13 @@ class Unreachable(PipelineError):
     remedy = "Check the address, the network and any proxy; the message names the host."
 
 
+class RateLimited(PipelineError):
+    """GitHub's rate limit is reached, and ends later than our deadline."""
+
+    exit_code = 7
+    remedy = "Run again later, or raise --deadline; a GitHub App has a limit of its own, apart from its people's."
+
+
 class RegistryUnusable(Unreachable):
     """The registry answered, but not as the OCI distribution API says: overloaded, broken, or no registry at all."""
 

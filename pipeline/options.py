@@ -220,7 +220,13 @@ OPTIONS = _table(
         default=False,
         help="Deploy a commit that is neither before nor after the deployed one.",
     ),
-    Option(name="deadline", group=GITOPS, metavar="SECONDS", default=120.0, help="How long to try to win the branch."),
+    Option(
+        name="deadline",
+        group=GITOPS,
+        metavar="SECONDS",
+        default=120.0,
+        help="How long to try to win the branch; so long GitHub's limits may hold us up.",
+    ),
     Option(name="author", group=GITOPS, metavar="'NAME <MAIL>'", help="Author of the commit; git's own setting else."),
     Option(name="committer", group=GITOPS, metavar="'NAME <MAIL>'", help="Committer of the commit; the author else."),
     Option(name="no-push", group=GITOPS, default=False, flag_only=True, help="Work tree only: commit, do not push."),
@@ -238,6 +244,13 @@ OPTIONS = _table(
         secret=True,
         environment="GITHUB_TOKEN",
         help="Token for the application repository.",
+    ),
+    Option(
+        name="github-api-url",
+        group=GITOPS,
+        metavar="URL",
+        environment="GITHUB_API_URL",
+        help="GitHub's REST API, for a GitHub Enterprise Server. Default: github.com's.",
     ),
     # what becomes of it
     Option(

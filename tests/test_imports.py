@@ -20,6 +20,7 @@ LAYERS = {
             "detect_secrets",
             "docker",
             "git",
+            "github",
             "requests",
             "ruamel",
             "slack_sdk",
@@ -31,7 +32,7 @@ LAYERS = {
     ),
     "sandbox": (
         {"__init__", "core", "errors", "resources", "steps", "edges", "sandbox"},
-        {"ruamel", "urllib3", "werkzeug"},
+        {"graphql", "ruamel", "urllib3", "werkzeug"},
     ),
 }
 
@@ -77,6 +78,7 @@ def test_start_up_loads_no_sdk() -> None:
     assert not loaded & {
         "docker",
         "git",
+        "github",
         "pydantic",
         "requests",
         "rich",

@@ -15,7 +15,8 @@ from pipeline.cli.sandbox import sandbox_app
 from pipeline.options import secret_variables
 
 BUILD = ("image", "service", "source", "context", "dockerfile", "platform", "registry", "engine")
-WHERE = ("gitops", "branch", "env", "overlay", "author", "committer", "deadline", "dry-run")
+READ = ("gitops", "branch", "env", "overlay", "github-api-url")
+WHERE = (*READ, "author", "committer", "deadline", "dry-run")
 ORDER = ("create", "mode", "order", "allow-diverged", "no-check-image")
 ARGOCD = ("argocd-server", "argocd-project", "argocd-header", "argocd-root-path", "argocd-ca")
 FRONT = ("argocd-client-cert", "argocd-client-key", "argocd-proxy")
@@ -48,9 +49,20 @@ def _root(
 command(app, *BUILD, *WHERE, *ORDER, *ROLLOUT, "on-failure", *SLACK)(deploy.deploy)
 command(app, *BUILD, "dry-run")(deploy.build)
 command(app, "from", "image", "source", "registry", *WHERE, *ORDER, "no-push", "no-commit")(deploy.bump)
-command(app, "from", "revision", "image", "source", "registry", "gitops", "branch", "env", "overlay", *ROLLOUT)(
-    deploy.wait
-)
+command(
+    app,
+    "from",
+    "revision",
+    "image",
+    "source",
+    "registry",
+    "gitops",
+    "branch",
+    "env",
+    "overlay",
+    "github-api-url",
+    *ROLLOUT,
+)(deploy.wait)
 command(app, "from", *SLACK, "dry-run")(deploy.notify)
 command(app, "image", "service", "to", "source", "registry", "no-check-image", *WHERE, *ROLLOUT, *SLACK)(
     rollback.rollback

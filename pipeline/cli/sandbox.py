@@ -63,7 +63,7 @@ def up(run: Run) -> None:
 
 def _introduction(sandbox: "World", gitops_url: str, applications: tuple[str, ...]) -> str:
     from pipeline.sandbox.story import PAST_PROXIES
-    from pipeline.sandbox.world import SLACK_TOKEN
+    from pipeline.sandbox.world import GITHUB_TOKEN, SLACK_TOKEN
 
     return f"""# The sandbox serves on {sandbox.url} until you press Ctrl-C. In another shell:
 export ARGOCD_SERVER={sandbox.argocd_url}
@@ -76,6 +76,7 @@ export {" ".join(f"{name}={value}" for name, value in PAST_PROXIES.items())}
 
 # What is there:                  curl {sandbox.url}/sandbox/
 # The messages that Slack got:    {sandbox.slack_url}
+# GitHub's API for these repositories, token {GITHUB_TOKEN.reveal()}: {sandbox.github_url}
 # Break an image's pods:          curl -X PUT {sandbox.url}/sandbox/faults/TAG --json '{{"kind": "crash"}}'
 # Mend them:                      curl -X DELETE {sandbox.url}/sandbox/faults/TAG
 """

@@ -15,8 +15,8 @@ from pipeline.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
     from pipeline.config import ApplicationConfig, Environment, GitopsConfig
-    from pipeline.edges.gitops_repository import TransportedRepository
-    from pipeline.edges.work_tree import WorkTree
+    from pipeline.edges.github import Access
+    from pipeline.edges.gitops_repository import Repository
     from pipeline.steps.publish_change import Head
 
 
@@ -39,7 +39,7 @@ class Buildable:
 class Place:
     """Where a change goes: the GitOps repository as it was read, and what it says of the environment."""
 
-    repository: "TransportedRepository | WorkTree"
+    repository: "Repository"
     head: "Head"
     name: str
     """The environment's name."""
@@ -155,6 +155,7 @@ def place(
         commit=not run.switch("no-commit"),
         dry_run=run.switch("dry-run"),
         read_only=read_only,
+        access=github_access(run),
     )
     head = read_patiently(repository, _usual_paths(run, name))
     data = head.files.get(head.paths.get(CONFIG_FILE, ""))
@@ -167,6 +168,13 @@ def place(
             there = ", ".join(gitops_config.environments)
             raise NotFound(f"{repository.name} has no environment {name!r}; {CONFIG_FILE} has {there}")
     return Place(repository=repository, head=head, name=name, config=gitops_config)
+
+
+def github_access(run: Run) -> "Access":
+    """How GitHub's API may be used."""
+    from pipeline.edges.github import Access
+
+    return Access(run.text("github-api-url"), run.number("deadline") or 0.0, run.progress.say)
 
 
 def reread(run: Run, where: Place) -> Place:

@@ -346,7 +346,9 @@ def _source(run: Run) -> "Source | None":
     """The application's repository, which knows the order of commits; None where there is none to ask."""
     from pipeline.edges import source_repository
 
-    return source_repository.open_source(run.required("source"), token=run.secret("github-token"))
+    return source_repository.open_source(
+        run.required("source"), token=run.secret("github-token"), access=settings.github_access(run)
+    )
 
 
 def _front(run: Run) -> "Front":

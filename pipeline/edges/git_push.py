@@ -2,14 +2,17 @@
 
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 import tenacity
 
 from pipeline.edges.git import Git, GitError, explain, explained
 from pipeline.errors import Denied, NoSpaceLeft, NotFound, PipelineError, Unreachable
 
-_PAUSES = (0.2, 0.8)  # seconds between the tries of a push that was refused though nobody moved the branch
+PAUSES = (0.2, 0.8)  # seconds between the tries of a push that was refused though nobody moved the branch
 _TRIES_TO_SETTLE = 6
+
+T = TypeVar("T")
 
 
 def push_commit(
@@ -33,12 +36,17 @@ def push_commit(
     """
     lease = f"--force-with-lease={ref}:{expected or ''}"
     options = ("--porcelain", "--no-follow-tags", "--recurse-submodules=no", "--verify" if hooks else "--no-verify")
-    pauses = iter(_PAUSES)
+    pauses = iter(PAUSES)
+
+    def ask() -> str | None:
+        with explained(name):
+            return head_now()
+
     while True:
         refusal = _refusal(git, name, "push", *options, lease, remote, f"{commit}:{ref}")
         if refusal is None:
             return commit
-        now = _settled(head_now, name, commit, refusal)
+        now = settled(ask, refusal, f"commit {commit} arrived")
         if now and git.try_line("merge-base", "--is-ancestor", commit, now) is not None:
             return commit
         if now != expected:
@@ -59,13 +67,11 @@ def _refusal(git: Git, name: str, *push: str) -> PipelineError | None:
     return None
 
 
-def _settled(head_now: Callable[[], str | None], name: str, commit: str, refusal: PipelineError) -> str | None:
-    """The branch's head after a push that failed; asked for until the server answers."""
+def settled(ask: Callable[[], T], refusal: PipelineError, arrived: str) -> T:
+    """What `ask` tells of the branch after a push that failed; asked until the server answers.
 
-    def ask() -> str | None:
-        with explained(name):
-            return head_now()
-
+    Raises Unreachable, which says that it is not known whether it `arrived`, when it does not.
+    """
     asking = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(Unreachable),
         wait=tenacity.wait_exponential_jitter(multiplier=0.3, max=5),
@@ -75,6 +81,6 @@ def _settled(head_now: Callable[[], str | None], name: str, commit: str, refusal
         return asking(ask)
     except tenacity.RetryError:
         raise Unreachable(
-            f"{refusal}; whether commit {commit} arrived is not known",
+            f"{refusal}; whether {arrived} is not known",
             remedy="Run again when the server answers: if the commit arrived, nothing is done twice.",
         ) from None

@@ -17,6 +17,8 @@ from pipeline.edges.commit_graph import CommitGraph, descends, relation
 from pipeline.edges.git import Address, Git, GitError, Scratch, explain, explained, parse_address
 from pipeline.edges.git_objects import Change, GitObjects, Identity
 from pipeline.edges.git_push import push_commit
+from pipeline.edges.github import Access, connect, slug
+from pipeline.edges.github_repository import GitHubRepository
 from pipeline.edges.work_tree import WorkTree
 from pipeline.errors import BranchNotFound, CommitRefused, GitUnusable, RepositoryNotFound, UsageError
 from pipeline.steps.publish_change import Head
@@ -36,12 +38,13 @@ def open_repository(
     commit: bool = True,
     dry_run: bool = False,
     read_only: bool = False,
-) -> "TransportedRepository | WorkTree":
+    access: Access | None = None,
+) -> "Repository":
     """Open the repository at a URL or path; `branch` is its default, or the checked-out one of a work tree.
 
     `push` and `commit` may be switched off for a work tree alone. Nothing is fetched before the first read, and with
     `dry_run` nothing into a work tree's own repository. With `read_only` a work tree is read as it is checked out, and
-    needs neither a branch nor a remote.
+    needs neither a branch nor a remote. With `access`, a repository on GitHub is worked on through GitHub's API.
     Raises RepositoryNotFound, UsageError, GitUnusable.
     """
     address = parse_address(where, token)
@@ -49,7 +52,8 @@ def open_repository(
     path = address.path
     if path is None:
         _only_for_work_trees(push, commit)
-        return TransportedRepository(_Server(address), address.url, branch, identity)
+        by_git = TransportedRepository(_Server(address), address.url, branch, identity)
+        return (access and _on_github(address, branch, identity, access, by_git)) or by_git
     if not path.is_dir():
         raise RepositoryNotFound(f"{where}: no such folder")
     git = Git(path)
@@ -70,6 +74,27 @@ def _only_for_work_trees(push: bool, commit: bool) -> None:
         raise UsageError(
             "--no-push and --no-commit are for a local work tree", remedy="Use --dry-run, or --gitops with a work tree."
         )
+
+
+def _on_github(
+    address: Address, branch: str | None, identity: Identity, access: Access, by_git: "TransportedRepository"
+) -> GitHubRepository | None:
+    """The repository through GitHub's API; None, with a word, where that cannot do what is asked for."""
+    where = slug(address.url, access.api_url)
+    if where is None:
+        return None
+    if identity.author or identity.committer:
+        why = "it does not let us choose author and committer"
+    elif address.credentials is None:
+        why = "neither GITOPS_TOKEN nor GITHUB_TOKEN is set"
+    else:
+        try:
+            api = connect(where, address.credentials, access)
+            return GitHubRepository(api, where, branch, by_git, access.say)
+        except ModuleNotFoundError as error:
+            why = f"the Python package {error.name!r} is missing (extra: github)"
+    access.say(f"Using git instead of GitHub's API: {why}")
+    return None
 
 
 # Repositories that are not a work tree
@@ -220,6 +245,7 @@ class TransportedRepository:
     """A branch that is read and pushed to without a work tree."""
 
     publishes = True
+    way = "over git"
 
     def __init__(self, origin: _Origin, name: str, branch: str | None, identity: Identity) -> None:
         self._origin = origin
@@ -301,3 +327,6 @@ class TransportedRepository:
             _, names = self._origin.branches()
             there = f"it has {', '.join(names[:20])}" if names else "the repository is empty"
             raise BranchNotFound(f"{self.name} has no branch {self.branch!r}; {there}") from None
+
+
+Repository = TransportedRepository | GitHubRepository | WorkTree

@@ -9,13 +9,14 @@ from pipeline.core.secret import Secret
 from pipeline.core.source import Checkout
 from pipeline.edges.commit_graph import CommitGraph, relation
 from pipeline.edges.git import Address, Git, explained, parse_address
+from pipeline.edges.github import Access, Commits, connect, slug
 from pipeline.errors import BranchNotFound, RepositoryNotFound
 
 
 class SourceRepository:
     """Tells the order of commits: a local clone by itself as far as it can, then together with its remote."""
 
-    def __init__(self, git: Git | None, graph: CommitGraph | None, *, complete: bool) -> None:
+    def __init__(self, git: Git | None, graph: CommitGraph | Commits | None, *, complete: bool) -> None:
         self._git = git
         self._graph = graph
         self._complete = complete
@@ -42,11 +43,14 @@ class SourceRepository:
             self._git.close()
 
 
-def open_source(where: str, *, token: Secret | None = None) -> SourceRepository | None:
-    """The source repository at a URL or path; None when the path is no git repository."""
+def open_source(where: str, *, token: Secret | None = None, access: Access | None = None) -> SourceRepository | None:
+    """The source repository at a URL or path; None when the path is no git repository.
+
+    With `access`, GitHub's API tells what a local clone does not know of a repository on GitHub.
+    """
     address = parse_address(where, token)
     if address.path is None:
-        return SourceRepository(None, CommitGraph(address), complete=False)
+        return SourceRepository(None, _by_api(address, access) or CommitGraph(address), complete=False)
     if not address.path.is_dir():
         return None
     git = Git(address.path)
@@ -62,8 +66,21 @@ def open_source(where: str, *, token: Secret | None = None) -> SourceRepository 
     # The clone's settings may hold what reaches its remote: headers, ssh commands, rewritten URLs.
     settings = [("include.path", f"{folder}/config")]
     objects = Path(folder, "objects") if complete else None
-    graph = CommitGraph(origin, objects=objects, settings=settings) if origin else None
+    graph: CommitGraph | Commits | None = None
+    if origin:
+        graph = _by_api(origin, access) or CommitGraph(origin, objects=objects, settings=settings)
     return SourceRepository(git, graph, complete=complete)
+
+
+def _by_api(address: Address, access: Access | None) -> Commits | None:
+    """GitHub's API, where the repository is there, a token too, and PyGithub is installed."""
+    where = slug(address.url, access.api_url) if access else None
+    if access is None or where is None or address.credentials is None:
+        return None
+    try:
+        return Commits(connect(where, address.credentials, access), where)
+    except ModuleNotFoundError:
+        return None
 
 
 def checkout(path: Path) -> Checkout:

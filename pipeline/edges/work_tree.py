@@ -80,6 +80,7 @@ class WorkTree:
         self._expected: str | None = None
         """The remote's head that the next push may replace; None: the remote has no such branch."""
         self.publishes = push
+        self.way = "over git"
         self.branch = self._target.removeprefix("refs/heads/") if push else checked_out
         self.name = address.url if address else top
 

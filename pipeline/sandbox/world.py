@@ -1,7 +1,7 @@
 """The whole sandbox in one process and on one port of the loopback interface.
 
-/v2/ is the registry (Docker wants it at the root), /api/ is Argo CD, /git/ git over smart HTTP, /slack/ Slack, and
-/sandbox/ shows and steers the sandbox itself.
+/v2/ is the registry (Docker wants it at the root), /api/ is Argo CD, /git/ git over smart HTTP, /github/ GitHub,
+/slack/ Slack, and /sandbox/ shows and steers the sandbox itself.
 """
 
 import contextlib
@@ -22,6 +22,7 @@ from pipeline.sandbox.argocd import ArgoCD, Setup
 from pipeline.sandbox.cluster import FAULT_KINDS, Cluster, Fault
 from pipeline.sandbox.controller import Controller
 from pipeline.sandbox.git_http import git_http
+from pipeline.sandbox.github import GitHub
 from pipeline.sandbox.registry import Registry
 from pipeline.sandbox.render import Repositories
 from pipeline.sandbox.server import HOST, Server
@@ -30,6 +31,7 @@ from pipeline.sandbox.timeline import Timeline
 
 SLACK_TOKEN = Secret("xoxb-sandbox")
 """Slack's bot token."""
+GITHUB_TOKEN = Secret("ghs_sandbox")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +80,7 @@ class World:
         self._temporary = temporary
         self._timeline = Timeline()
         undo.callback(self._timeline.close)
-        self._server = Server(self._serve, settings.port)
+        self._server = Server(self.serve, settings.port)
         undo.callback(self._server.close)
         self.registry_host = f"{HOST}:{self._server.port}"
         self.url = f"http://{self.registry_host}"
@@ -90,6 +92,10 @@ class World:
         self.git_root.mkdir(parents=True, exist_ok=True)
         self.token = settings.token
         self.slack = Slack(SLACK_TOKEN)
+        self.github_url = f"{self.url}/github/api/v3"
+        """GitHub's REST API, which knows the repositories of `git_root` as `git/NAME`."""
+        self.github = GitHub(self.git_root, GITHUB_TOKEN)
+        undo.callback(self.github.close)
         self._registry = Registry(settings.folder or temporary / "registry")
         self._cluster = Cluster(
             self._timeline,
@@ -109,7 +115,8 @@ class World:
         undo.callback(self._controller.close)
         self._app = self._routes(settings)
 
-    def _serve(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    def serve(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request, as the WSGI application of everything that is here."""
         return self._app(environ, start_response)
 
     def _routes(self, settings: Settings) -> WSGIApplication:
@@ -121,7 +128,11 @@ class World:
         )
         argocd = ArgoCD(self._controller, setup)
         at_root: dict[str, WSGIApplication] = {"v2": self._registry, "sandbox": _Control(self)}
-        mounts: dict[str, WSGIApplication] = {"/git": git_http(self.git_root), "/slack": self.slack}
+        mounts: dict[str, WSGIApplication] = {
+            "/git": git_http(self.git_root),
+            "/github": self.github,
+            "/slack": self.slack,
+        }
         if settings.argocd_path:
             mounts[settings.argocd_path] = argocd
         else:
@@ -188,6 +199,7 @@ class World:
                 tag: {"kind": fault.kind, "logs": list(fault.logs)} for tag, fault in self._cluster.faults.items()
             }
         urls = {"registry": self.registry_host, "argocd": self.argocd_url, "git": self.git_url, "slack": self.slack_url}
+        urls["github"] = self.github_url
         urls |= {"slack_api": f"{self.slack_url}api/", "slack_webhook": f"{self.slack_url}services/{WEBHOOK}"}
         return {"urls": urls, "applications": applications, "faults": faults}
 

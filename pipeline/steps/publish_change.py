@@ -65,6 +65,10 @@ class GitopsRepository(Protocol):
     def publishes(self) -> bool:
         """Whether `publish` reaches the branch that others see; else it edits or commits in a work tree alone."""
 
+    @property
+    def way(self) -> str:
+        """How `publish` gets there, for people: `over git`."""
+
     def read(self, paths: Sequence[str]) -> Head:
         """Fetch the head as it is now. A path that leads nowhere is left out."""
 
@@ -199,7 +203,7 @@ def publish_change(
     )
     change = racing(attempt)
     progress.show("publish", "")
-    _tell(change, progress)
+    _tell(change, repository.way, progress)
     return replace(change, gitops=replace(change.gitops, attempts=racing.statistics["attempt_number"]))
 
 
@@ -403,12 +407,12 @@ def _result(
     )
 
 
-def _tell(change: PublishedChange, progress: Progress) -> None:
+def _tell(change: PublishedChange, way: str, progress: Progress) -> None:
     for warning in change.warnings:
         progress.say(f"warning: {warning}")
     if change.outcome in {"published", "edited"}:
         files = ", ".join(changed_files(change.gitops.changed)) or "earlier commits"
-        done = "Published" if change.outcome == "published" else "Edited, not pushed"
+        done = f"Published {way}" if change.outcome == "published" else "Edited, not pushed"
         progress.say(f"{done}: {files} on {change.gitops.branch}, {(change.gitops.revision or '')[:7]}")
     elif change.outcome == "unchanged":
         progress.say("Nothing to change: the tags stand there already")

@@ -18,8 +18,7 @@ from pipeline.core.commit_message import parse
 from pipeline.core.kustomization import read_entries
 from pipeline.core.secret import Secret
 from pipeline.edges.git_objects import DEFAULT_IDENTITY
-from pipeline.edges.gitops_repository import TransportedRepository, open_repository
-from pipeline.edges.work_tree import WorkTree
+from pipeline.edges.gitops_repository import Repository, open_repository
 from pipeline.errors import (
     BranchIsProtected,
     BranchNotFound,
@@ -51,7 +50,7 @@ from tests.git_world import (
 )
 
 TOKEN = Secret("t0ken-that-must-not-leak")
-Open = Callable[..., TransportedRepository | WorkTree]
+Open = Callable[..., Repository]
 
 
 @pytest.fixture(autouse=True)
@@ -123,7 +122,7 @@ def opened() -> Iterator[Open]:
     """open_repository, closed at the end."""
     with contextlib.ExitStack() as stack:
 
-        def open_it(*arguments: str, **options: object) -> TransportedRepository | WorkTree:
+        def open_it(*arguments: str, **options: object) -> Repository:
             repository = open_repository(*arguments, **options)  # type: ignore[arg-type]
             stack.callback(repository.close)
             return repository
@@ -365,7 +364,7 @@ def test_a_server_that_is_not_there_is_unreachable(opened: Open) -> None:
 def test_a_protected_branch_is_told_with_the_server_s_words(
     near: str, world: Path, opened: Open, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.edges.git_push._PAUSES", (0, 0))
+    monkeypatch.setattr("pipeline.edges.git_push.PAUSES", (0, 0))
     hook(world, name, "echo no deployments on Friday; exit 1")
     old = head(world)
     with pytest.raises(BranchIsProtected, match="no deployments on Friday"):
@@ -385,7 +384,7 @@ def test_a_branch_that_is_locked_for_a_moment_is_tried_again(near: str, world: P
 def test_a_branch_that_stays_locked_is_told(
     near: str, world: Path, opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.edges.git_push._PAUSES", (0, 0))
+    monkeypatch.setattr("pipeline.edges.git_push.PAUSES", (0, 0))
     (world / "refs/heads/main.lock").touch()
     with pytest.raises(CommitRefused):
         bump(opened(near))

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.kustomization import read_entries
-from pipeline.edges.gitops_repository import TransportedRepository, open_repository
-from pipeline.edges.work_tree import WorkTree
+from pipeline.edges.gitops_repository import Repository, open_repository
 from pipeline.errors import (
     BranchIsProtected,
     BranchNotFound,
@@ -55,9 +54,7 @@ def tree(world: Path, tmp_path: Path) -> Path:
     return clone(world, tmp_path / "tree")
 
 
-def opened(
-    tree: Path, branch: str | None = None, *, push: bool = True, commit: bool = True
-) -> TransportedRepository | WorkTree:
+def opened(tree: Path, branch: str | None = None, *, push: bool = True, commit: bool = True) -> Repository:
     return open_repository(str(tree), branch, push=push, commit=commit)
 
 
@@ -221,7 +218,7 @@ def test_many_work_trees_lose_nothing(world: Path, tmp_path: Path) -> None:
 def test_a_push_that_is_refused_leaves_the_work_tree_alone(
     world: Path, tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.edges.git_push._PAUSES", (0, 0))
+    monkeypatch.setattr("pipeline.edges.git_push.PAUSES", (0, 0))
     hook(world, "update", "echo closed; exit 1")
     before = state(tree)
     with pytest.raises(BranchIsProtected, match="closed"):

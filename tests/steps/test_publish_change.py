@@ -35,6 +35,7 @@ class Memory:
     name: str = "memory"
     branch: str = "main"
     publishes: bool = True
+    way: str = "by heart"
     revision: int = 1
     reads: int = 0
     messages: list[str] = field(default_factory=list)

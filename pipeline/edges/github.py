@@ -1,0 +1,287 @@
+"""GitHub's API, carried by PyGithub's requester: REST and GraphQL, errors that name what is missing, rate limits.
+
+PyGithub's own sleeps and repetitions are switched off: whoever calls knows better what may be waited for.
+"""
+
+import json
+import random
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from pipeline.core.order import Relation
+from pipeline.core.secret import Secret
+from pipeline.edges.http import USER_AGENT
+from pipeline.errors import (
+    BranchIsProtected,
+    CommitRefused,
+    GitDenied,
+    NotFound,
+    PipelineError,
+    RateLimited,
+    RepositoryNotFound,
+    Unreachable,
+    UsageError,
+)
+
+_TIMEOUT_SECONDS = 30
+_API = "https://api.github.com"
+# https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api: without a header, a minute at least
+_PAUSE_SECONDS = 60.0
+_SPREAD = 1.2
+"""So that those who wait do not come back together."""
+_PROTECTED = ("rule violations", "protected branch", "pull request")
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How GitHub's API may be used, where a repository lies on GitHub and a token is there."""
+
+    api_url: str | None = None
+    """The REST API; None for github.com's."""
+    deadline_seconds: float = 120.0
+    """How long its rate limits may hold us up, all in all."""
+    say: Callable[[str], None] = lambda _: None
+
+
+@dataclass(frozen=True, slots=True)
+class Slug:
+    """A repository on GitHub, and the REST API that knows it."""
+
+    api_url: str
+    owner: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.owner}/{self.name}"
+
+
+def slug(url: str, api_url: str | None) -> Slug | None:
+    """The repository at `url`, on github.com or the host of `api_url`; None for any other.
+
+    Raises UsageError for an `api_url` that is no URL.
+
+    >>> slug("https://github.com/openeg/gitops.git", None)
+    Slug(api_url='https://api.github.com', owner='openeg', name='gitops')
+    """
+    found = re.fullmatch(r"(https?)://([^/]+)/([\w.-]+)/([\w.-]+?)(?:\.git)?/?", url, re.ASCII)
+    if found is None:
+        return None
+    scheme, host, owner, name = found.groups()
+    if (scheme, host) == ("https", "github.com"):
+        return Slug(_API, owner, name)
+    try:
+        api = urlsplit(api_url or _API)
+    except ValueError:
+        api = urlsplit("")
+    if api.scheme not in {"http", "https"} or not api.hostname:
+        raise UsageError(f"--github-api-url {api_url!r} is no URL", remedy="Write https://HOST/api/v3.")
+    here = (api.scheme, api.netloc.removeprefix("api.") if api.netloc.endswith(".ghe.com") else api.netloc)
+    return Slug(api.geturl().rstrip("/"), owner, name) if (scheme, host) == here else None
+
+
+def connect(where: Slug, credentials: Secret, access: Access) -> "Api":
+    """The API that knows a repository; the token is the password of `credentials`.
+
+    Raises ModuleNotFoundError when PyGithub is not installed.
+    """
+    token = Secret(credentials.reveal().partition(":")[2])
+    return Api(where.api_url, token, access)
+
+
+class StaleHeadError(Exception):
+    """The branch is not where the commit was to be put."""
+
+
+class Api:
+    """Requests to one GitHub. They raise GitDenied, RepositoryNotFound, RateLimited and Unreachable."""
+
+    def __init__(self, api_url: str, token: Secret, access: Access) -> None:
+        import github
+
+        self._client = github.Github(
+            auth=github.Auth.Token(token.reveal()),
+            base_url=api_url,
+            timeout=_TIMEOUT_SECONDS,
+            user_agent=USER_AGENT,
+            retry=None,
+            seconds_between_requests=None,
+            seconds_between_writes=None,
+        )
+        self._host = urlsplit(api_url).netloc
+        self._patience = access.deadline_seconds
+        self._say = access.say
+
+    def get(self, path: str, **parameters: str) -> Any:
+        """The answer of the REST API; `path` from `/repos` on."""
+        status, headers, answer = self._ask("GET", path, parameters=parameters)
+        if status != 200:
+            raise _refusal(f"{self._host}{path}", status, headers, answer, "contents: read")
+        return answer
+
+    def graphql(self, document: str, variables: Mapping[str, Any], *, permission: str = "contents: read") -> Any:
+        """The data that GraphQL answers with; `permission` is what the document needs.
+
+        A mutation raises StaleHeadError, BranchIsProtected and CommitRefused too.
+        """
+        body = {"query": document, "variables": variables}
+        status, headers, answer = self._ask("POST", self._client.requester.graphql_url, input=body)
+        if status != 200:
+            raise _refusal(f"{self._host}: GraphQL", status, headers, answer, permission)
+        for error in answer.get("errors") or ():
+            problem = _problem(self._host, error, permission)
+            if isinstance(problem, CommitRefused) and not document.startswith("mutation"):
+                raise Unreachable(str(problem))
+            raise problem
+        return answer["data"]
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _ask(self, verb: str, path: str, **request: Any) -> tuple[int, Mapping[str, str], Any]:
+        """One answer; those that a rate limit gives are waited out, as long as patience lasts."""
+        while True:
+            status, headers, answer = self._request(verb, path, **request)
+            seconds = _held_up(status, headers, answer)
+            if seconds is None:
+                return status, headers, answer
+            seconds *= random.uniform(1, _SPREAD)  # noqa: S311
+            if seconds > self._patience:
+                raise RateLimited(
+                    f"{self._host}: {_message(answer)} The next request may be made in {seconds:.0f} s, "
+                    f"and --deadline leaves {self._patience:.0f} s"
+                )
+            self._say(f"GitHub's rate limit is reached: waiting {seconds:.0f} s")
+            self._patience -= seconds
+            time.sleep(seconds)
+
+    def _request(self, verb: str, path: str, **request: Any) -> tuple[int, Mapping[str, str], Any]:
+        import requests
+
+        try:
+            status, headers, text = self._client.requester.requestJson(verb, path, **request)
+        except (requests.RequestException, RuntimeError) as error:  # RuntimeError: it is led to another server
+            raise Unreachable(f"{self._host}: {type(error).__name__}: {_innermost(error)}") from None
+        try:
+            answer = json.loads(text)
+        except ValueError:
+            answer = None
+        if status >= 500 or not isinstance(answer, dict):
+            raise Unreachable(f"{self._host}: answered with HTTP {status}, and not as GitHub's API does")
+        return status, headers, answer
+
+
+class Commits:
+    """How commits are related, as GitHub compares them: for where no history is at hand."""
+
+    def __init__(self, api: Api, where: Slug) -> None:
+        self._api = api
+        self._where = where
+        self._known: dict[tuple[str, str], Relation] = {}
+
+    def relation(self, old: str, new: str) -> Relation:
+        """How `new` stands to `old`. Raises PipelineError when GitHub does not say."""
+        if (old, new) not in self._known:
+            self._known[old, new] = Relation.EQUAL if old == new else self._compared(old, new)
+        return self._known[old, new]
+
+    def _compared(self, old: str, new: str) -> Relation:
+        # The files that differ come with the first page alone, and are of no use here.
+        path = f"/repos/{self._where}/compare/{old}...{new}"
+        try:
+            answer = self._api.get(path, page="2", per_page="1")
+        except RepositoryNotFound as error:
+            if "No common ancestor" in str(error):
+                return Relation.DIVERGED
+            raise NotFound(
+                f"{self._where} does not have both commits {old[:12]} and {new[:12]}, or hides them from this token",
+                remedy="Push the commits, or set GITHUB_TOKEN to a token with the permission `contents: read` there.",
+            ) from None
+        return _RELATIONS[answer["status"]]
+
+    def default_branch(self) -> str | None:
+        """The head commit of the default branch."""
+        document = (
+            "query($owner: String!, $name: String!) "
+            "{ repository(owner: $owner, name: $name) { defaultBranchRef { target { oid } } } }"
+        )
+        found = self._api.graphql(document, {"owner": self._where.owner, "name": self._where.name})
+        branch = found["repository"]["defaultBranchRef"]
+        return str(branch["target"]["oid"]) if branch else None
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._api.close()
+
+
+_RELATIONS = {
+    "identical": Relation.EQUAL,
+    "ahead": Relation.DESCENDANT,
+    "behind": Relation.ANCESTOR,
+    "diverged": Relation.DIVERGED,
+}
+
+
+def _held_up(status: int, headers: Mapping[str, str], answer: Any) -> float | None:
+    """The seconds that a rate limit asks to wait; None for an answer of any other kind."""
+    limited = any(error.get("type") == "RATE_LIMITED" for error in answer.get("errors") or ())
+    refused = status in {403, 429} and ("retry-after" in headers or "rate limit" in _message(answer).lower())
+    if not (limited or refused or status == 429):
+        return None
+    if headers.get("retry-after", "").isdigit():
+        return float(headers["retry-after"])
+    if headers.get("x-ratelimit-remaining") == "0" and "x-ratelimit-reset" in headers:
+        return max(1.0, float(headers["x-ratelimit-reset"]) - time.time())
+    return _PAUSE_SECONDS
+
+
+def _message(answer: Any) -> str:
+    errors = [str(error.get("message", "")) for error in answer.get("errors") or () if isinstance(error, dict)]
+    return " ".join([*filter(None, [str(answer.get("message") or "")]), *errors])
+
+
+def _refusal(where: str, status: int, headers: Mapping[str, str], answer: Any, permission: str) -> PipelineError:
+    said = f"{where}: {_message(answer) or f'HTTP {status}'}"
+    if status == 401:
+        return GitDenied(said, remedy="Set GITOPS_TOKEN to a token that is valid and has not expired.")
+    if status == 403:
+        accepted = headers.get("x-accepted-github-permissions", "").replace("=", ": ")
+        return _denied(said, accepted or permission)
+    if status == 404:
+        return RepositoryNotFound(said)
+    return CommitRefused(f"{said} (HTTP {status})")
+
+
+def _denied(said: str, permission: str) -> GitDenied:
+    return GitDenied(
+        f"{said}; the token lacks the permission `{permission}`",
+        remedy=f"Give the token of GITOPS_TOKEN the permission `{permission}` on the repository; "
+        "for a classic token that is the scope `repo`.",
+    )
+
+
+def _problem(host: str, error: Mapping[str, Any], permission: str) -> Exception:
+    message = str(error.get("message"))
+    said = f"{host}: {message}"
+    match error.get("type"):
+        case "STALE_DATA":
+            return StaleHeadError(message)
+        case "NOT_FOUND":
+            return RepositoryNotFound(said)
+        case "FORBIDDEN" | "INSUFFICIENT_SCOPES":
+            return _denied(said, permission)
+    if error.get("type") == "BRANCH_PROTECTION_RULE_VIOLATION" or any(word in message for word in _PROTECTED):
+        return BranchIsProtected(said)
+    return CommitRefused(said, remedy="Read GitHub's words in the message, and look at its status page.")
+
+
+def _innermost(error: BaseException) -> str:
+    while (cause := getattr(error, "reason", None) or (error.args[0] if error.args else None)) and isinstance(
+        cause, BaseException
+    ):
+        error = cause
+    return re.sub(r"<[^>]*>: ", "", str(error))
