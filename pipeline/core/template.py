@@ -29,6 +29,7 @@ from pipeline.errors import UsageError
 
 CONFIG = ".deploy/config.yaml"
 _ROLES = "vault/roles/"
+_WORKFLOWS = ".github/workflows/"
 
 _MODEL_ENVIRONMENT = "staging"
 _MODEL_SERVICE = "node"
@@ -246,6 +247,8 @@ def _add_environment(files: Files, name: str) -> list[str]:
     about = {namespace, f"{namespace}.yaml"}
     unfinished = []
     for file in list(files):
+        if file.startswith(_WORKFLOWS):  # a matrix has an environment by its own name
+            clone_items(files, file, words, {_MODEL_ENVIRONMENT})
         if words.put(file) != file:
             files[words.put(file)] = words.rewrite(file, files[file])
         elif file != CONFIG and namespace in files[file]:
@@ -265,7 +268,7 @@ def _add_environment(files: Files, name: str) -> list[str]:
 
 
 def _drop_environment(files: Files, name: str) -> None:
-    """Take out its overlay, its Application, its namespace among the project's, and its configuration."""
+    """Take out its overlay, its Application, its namespace where namespaces are listed, and its configuration."""
     overlay = f"overlays/{name}"
     for file in [file for file in files if file.startswith(f"{overlay}/")]:
         del files[file]
@@ -276,8 +279,11 @@ def _drop_environment(files: Files, name: str) -> None:
                 drop_document(files, file, tree)
                 for other in [other for other in files if other.startswith("argocd/")]:
                     drop_items(files, other, namespace, key="namespace")
-                for other in [other for other in files if other.startswith(_ROLES)]:
-                    drop_items(files, other, namespace)
+                for other in [other for other in files if other.startswith(("vault/", "base/monitoring/"))]:
+                    if namespace in files[other]:
+                        drop_items(files, other, namespace)
+    for file in [file for file in files if file.startswith(_WORKFLOWS)]:
+        drop_items(files, file, name)
     files[CONFIG] = without(CONFIG, files[CONFIG], lambda path, key: path == ("environments", name) or key == name)
 
 

@@ -273,6 +273,12 @@ def test_environments_are_left_out_and_made(place: Place, environments: list[str
     assert {item["namespace"] for item in destinations} == namespaces
     config = load(GitopsConfig, (made / ".deploy/config.yaml").read_bytes(), "config")
     assert config.environments.keys() == set(environments)
+    rollout = YAML(typ="safe").load((made / ".github/workflows/rollout.yml").read_text())
+    assert rollout["jobs"]["wait"]["strategy"]["matrix"] == {"environment": list(config.environments)}
+    policies = named(build(made / "vault"), "NetworkPolicy")
+    (agents, *_) = policies["vault"]["spec"]["ingress"]
+    (let_in,) = agents["from"][0]["namespaceSelector"]["matchExpressions"]
+    assert set(let_in["values"]) == namespaces | {"monitoring"}
     assert {folder.name for folder in (made / "overlays").iterdir()} == set(environments)
     for name, environment in config.environments.items():
         assert environment.order == ("ancestry" if name == "production" else "arrival")
