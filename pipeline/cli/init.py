@@ -45,6 +45,11 @@ def _repository(run: Run) -> None:
     made = template.make(ours, given)
     for file in made.unfinished:
         run.progress.say(f"warning: {file}: names staging's namespace in a text; name the new environment there too")
+    if made.guides:
+        run.progress.say(
+            f"warning: {', '.join(made.guides)}: written for the template's environments and services;"
+            " name yours in their commands and lists"
+        )
 
     commit, told = None, ""
     written = new_files.in_the_way(folder, made.files, force=run.switch("force"))

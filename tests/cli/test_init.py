@@ -293,6 +293,30 @@ def test_environments_are_left_out_and_made(place: Place, environments: list[str
             assert settings["data"]["PUBLIC_URL"] == f"https://{name}.acme.example.com"
 
 
+@pytest.mark.parametrize(
+    ("flags", "names"),
+    [
+        ((), ()),
+        (("--organisation", "acme", "--service", "node,flask=acme/web:8000,webhook"), ()),
+        (("--environment", "production,staging"), ("openeg-dev",)),
+        (("--environment", "production,staging,dev,qa"), ("openeg-staging",)),  # what the new one is made after
+        (("--service", "node,webhook"), ("flask-app", "openegflask")),
+        (("--service", "node,flask,webhook,api"), ("nodejs-server",)),
+    ],
+)
+def test_guides_that_name_what_is_not_there_or_lack_what_is_are_told_of(
+    place: Place, flags: tuple[str, ...], names: tuple[str, ...]
+) -> None:
+    guides = sorted(
+        file
+        for file, data in contents(TEMPLATE).items()
+        if file.endswith(".md") and any(name in data.decode() for name in names)
+    )
+    assert not names or {"README.md", "README.ko.md"} <= set(guides)
+    told = re.findall(r"warning: (.*?): written for", place.init("made", *flags, "--dry-run").stderr)
+    assert told == ([", ".join(guides)] if guides else [])
+
+
 def test_every_folder_builds_with_all_answers_at_once(place: Place) -> None:
     made = place.make("--organisation", "123", "--service", "webhook:9000,api", "--environment", "staging,qa")
     for folder in kustomizations(made):
