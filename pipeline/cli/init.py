@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _NO_SOURCES = {"node_modules", "vendor", "venv"}
 _MESSAGE = "Start from the template of OpenEG Deploy"
 _FEW = 5
-_BREAK = " |\n    "  # a shell reads on after it
+_BREAK = " |\n    kube"  # before kubectl and kubeseal; a shell reads on after it
 
 
 def init(run: Run) -> None:
@@ -154,5 +154,5 @@ def _tell(
     lines = [f"{folder}: {count if written else 'is as it shall be'}{f', {told}' if told else ''}"]
     if planned or len(written) < _FEW:
         lines += [f"  {file}" for file in written]
-    lines += ["", "Next:", *(f"  {step.replace(' | ', _BREAK)}" for step in steps)] if not planned else []
+    lines += ["", "Next:", *(f"  {step.replace(' | kube', _BREAK)}" for step in steps)] if not planned else []
     run.report.content = ("\n".join(lines) + "\n").encode()
