@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _NO_SOURCES = {"node_modules", "vendor", "venv"}
 _MESSAGE = "Start from the template of OpenEG Deploy"
 _FEW = 5
-_BREAK = " |\n    "  # a shell reads on after it
+_BREAK = " |\n    kube"  # before kubectl and kubeseal; a shell reads on after it
 
 
 def init(run: Run) -> None:
@@ -45,6 +45,11 @@ def _repository(run: Run) -> None:
     made = template.make(ours, given)
     for file in made.unfinished:
         run.progress.say(f"warning: {file}: names staging's namespace in a text; name the new environment there too")
+    if made.guides:
+        run.progress.say(
+            f"warning: {', '.join(made.guides)}: written for the template's environments and services;"
+            " name yours in their commands and lists"
+        )
 
     commit, told = None, ""
     written = new_files.in_the_way(folder, made.files, force=run.switch("force"))
@@ -149,5 +154,5 @@ def _tell(
     lines = [f"{folder}: {count if written else 'is as it shall be'}{f', {told}' if told else ''}"]
     if planned or len(written) < _FEW:
         lines += [f"  {file}" for file in written]
-    lines += ["", "Next:", *(f"  {step.replace(' | ', _BREAK)}" for step in steps)] if not planned else []
+    lines += ["", "Next:", *(f"  {step.replace(' | kube', _BREAK)}" for step in steps)] if not planned else []
     run.report.content = ("\n".join(lines) + "\n").encode()

@@ -1,5 +1,6 @@
 """The commands that a person runs after `init`: sealing, pushing, starting Argo CD. They are printed, never run."""
 
+import json
 import shlex
 from collections.abc import Iterator, Mapping
 
@@ -31,7 +32,14 @@ def repository(folder: str, answers: Answers, files: Mapping[str, str], *, new: 
         "kubectl rollout status deployment/sealed-secrets-controller --namespace kube-system",
         f"kubeseal --fetch-cert > {CERTIFICATE}",
         f"# Have each value to seal in {VALUES}/NAMESPACE/KEY, without a line break at its end.",
-        *(command for file in sorted(files) if file.endswith(".sealed.yaml") for command in _seal(file, files[file])),
+        *_login(answers.registry),
+        *(
+            command
+            for file in sorted(files)
+            if file.endswith(".sealed.yaml")
+            for command in _seal(file, files[file], answers.registry)
+        ),
+        *_without_vault(files),
         "git add --all && git commit --message 'Seal our own secrets'",
         *((f"git remote add origin {shlex.quote(answers.gitops_url)}",) if new else ()),
         "git push --set-upstream origin HEAD",
@@ -41,29 +49,52 @@ def repository(folder: str, answers: Answers, files: Mapping[str, str], *, new: 
     )
 
 
-def _seal(file: str, text: str) -> Iterator[str]:
-    """The command that makes the file anew from values in files of the user's, which stay outside of the repository."""
+def _login(host: str) -> tuple[str, ...]:
+    """The commands, for bash or zsh, that ask who pulls images: the password is in no argument of a process."""
+    return (
+        f"printf 'User who may pull from {host}: ' && read -r user",
+        "printf 'Password: ' && read -rs password && echo",
+        r"""auth=$(printf %s "$user:$password" | base64 | tr -d '\n')""",
+    )
+
+
+def _seal(file: str, text: str, host: str) -> Iterator[str]:
+    """The command that makes the file anew.
+
+    Values come from files of the user's, which stay outside of the repository; the login to the registry comes from
+    `_login`, so that no other login of the user's gets into the cluster.
+    """
     for tree in documents(file, text):
         template = at(tree.root, "spec", "template")
         name, namespace = text_at(tree.root, "metadata", "name"), text_at(tree.root, "metadata", "namespace")
         kind = text_at(template, "type") or "Opaque"
         keys = [key.value for key, _ in pairs(at(tree.root, "spec", "encryptedData"))]
-        values = " ".join(f"--from-file={key}={_source(kind, f'{VALUES}/{namespace}/{key}')}" for key in keys)
+        login = kind == "kubernetes.io/dockerconfigjson"
+        folder = f"{VALUES}/{namespace}"
+        values = " ".join(f"--from-file={key}={'/dev/stdin' if login else f'{folder}/{key}'}" for key in keys)
+        config = shlex.quote(json.dumps({"auths": {host: {"auth": "%s"}}}))
         yield (
-            f"kubectl create secret generic {name} --namespace {namespace} --type {kind} {values} "
+            (f'printf {config} "$auth" | ' if login else "")
+            + f"kubectl create secret generic {name} --namespace {namespace} --type {kind} {values} "
             f"--dry-run=client --output yaml{_labels(template)} | "
             f"kubeseal --cert {CERTIFICATE} --format yaml > {shlex.quote(file)}"
         )
 
 
-def _source(kind: str, file: str) -> str:
-    """Where a value is read from: what `docker login` has written, or a file that the user makes."""
-    return "$HOME/.docker/config.json" if kind == "kubernetes.io/dockerconfigjson" else file
-
-
 def _labels(template: Node | None) -> str:
     labels = " ".join(f"{key.value}={value.value}" for key, value in pairs(at(template, "metadata", "labels")))
     return f" | kubectl label --local --filename - {labels} --output yaml" if labels else ""
+
+
+def _without_vault(files: Mapping[str, str]) -> Iterator[str]:
+    """A line on the services that `init` made, which ask Vault for nothing."""
+    deployments = (file for file in sorted(files) if file.startswith("base/deployments/"))
+    plain = [file for file in deployments if "vault.hashicorp.com/" not in files[file]]
+    if plain:
+        yield (
+            f"# {', '.join(plain)}: no start command, nothing from Vault; where secrets are needed, add both as the"
+            " template has them."
+        )
 
 
 def application() -> tuple[str, ...]:

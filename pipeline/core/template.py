@@ -29,8 +29,10 @@ from pipeline.errors import UsageError
 
 CONFIG = ".deploy/config.yaml"
 _ROLES = "vault/roles/"
+_WORKFLOWS = ".github/workflows/"
 
 _MODEL_ENVIRONMENT = "staging"
+_MODEL_NAMESPACE = f"{ORGANISATION}-{_MODEL_ENVIRONMENT}"
 _MODEL_SERVICE = "node"
 _NAME_LABEL = "app.kubernetes.io/name"
 
@@ -50,10 +52,15 @@ def environments(files: Mapping[str, str]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """The new repository's files; and those of them that name staging where a new environment may have to be named."""
+    """The new repository's files, and those of them that a person has to look at.
+
+    `unfinished` name staging where a new environment may have to be named; `guides` are Markdown files that name what
+    is gone, or that a new environment or service was made after.
+    """
 
     files: Files
     unfinished: tuple[str, ...]
+    guides: tuple[str, ...]
 
 
 def make(template: Mapping[str, str], answers: Answers) -> Made:
@@ -65,6 +72,7 @@ def make(template: Mapping[str, str], answers: Answers) -> Made:
     known = {service.name: service for service in _known_services(files)}
     taken = {text_at(tree.root, "metadata", "name") for _, tree in built(files)}
     words = {name: name for name in _KEPT}
+    stale = set()  # names that no guide says right any more
     for service in answers.services:
         if service.name in known:
             _set_port(files, known[service.name], service)
@@ -76,6 +84,7 @@ def make(template: Mapping[str, str], answers: Answers) -> Made:
         else:
             known[service.name] = _add_service(files, known[_MODEL_SERVICE], service)
             words[_token(service.name)] = service.name
+            stale.add(known[_MODEL_SERVICE].workload)
         image = known[service.name].image
         words[image] = service.image
         words[f"{DEFAULT_REGISTRY}/{image}"] = in_registry(service.image, answers.registry)
@@ -84,11 +93,15 @@ def make(template: Mapping[str, str], answers: Answers) -> Made:
         if name not in environments(template):
             unfinished += _add_environment(files, name)
             words |= {_token(name): name, _token(name.capitalize()): name.capitalize()}
+            stale.add(_MODEL_NAMESPACE)
     for name in environments(template):
         if name not in answers.environments:
-            _drop_environment(files, name)
+            stale.add(_drop_environment(files, name))
     for gone in known.keys() - {service.name for service in answers.services}:
         _drop_service(files, known[gone])
+        stale |= {known[gone].workload, known[gone].image}
+    named = Words(dict.fromkeys(stale, ""))
+    guides = [file for file, text in files.items() if file.endswith(".md") and named.found(text)]
     words |= {
         gitops_url(ORGANISATION): answers.gitops_url,
         DEFAULT_REGISTRY: answers.registry,
@@ -103,7 +116,11 @@ def make(template: Mapping[str, str], answers: Answers) -> Made:
         if name in made:
             raise UsageError(f"these names together are the template's own: {name} would be there twice")
         made[name] = final.rewrite(file, text)
-    return Made(made, tuple(sorted({final.put(file) for file in unfinished} & made.keys())))
+    return Made(
+        made,
+        unfinished=tuple(sorted({final.put(file) for file in unfinished} & made.keys())),
+        guides=tuple(sorted(map(final.put, guides))),
+    )
 
 
 # Services
@@ -242,18 +259,20 @@ def _add_environment(files: Files, name: str) -> list[str]:
     The files come back that speak of staging's namespace in another place too, such as a script.
     """
     words = Words({_MODEL_ENVIRONMENT: _token(name), _MODEL_ENVIRONMENT.capitalize(): _token(name.capitalize())})
-    namespace = f"{ORGANISATION}-{_MODEL_ENVIRONMENT}"
-    about = {namespace, f"{namespace}.yaml"}
+    about = {_MODEL_NAMESPACE, f"{_MODEL_NAMESPACE}.yaml"}
     unfinished = []
     for file in list(files):
+        if file.startswith(_WORKFLOWS):  # a matrix has an environment by its own name
+            clone_items(files, file, words, {_MODEL_ENVIRONMENT})
         if words.put(file) != file:
             files[words.put(file)] = words.rewrite(file, files[file])
-        elif file != CONFIG and namespace in files[file]:
+        elif file != CONFIG and _MODEL_NAMESPACE in files[file]:
             clone_items(files, file, words, about)
-            listed = Words({namespace: f"{namespace},{words.put(namespace)}"}, listed=True)
+            new = words.put(_MODEL_NAMESPACE)
+            listed = Words({_MODEL_NAMESPACE: f"{_MODEL_NAMESPACE},{new}"}, listed=True)
             files[file] = listed.rewrite(file, files[file])
-            guide = file.endswith(".md")  # a person reads it, and sees what is meant
-            if not guide and files[file].count(namespace) > files[file].count(words.put(namespace)):
+            guide = file.endswith(".md")  # those are told of by themselves
+            if not guide and files[file].count(_MODEL_NAMESPACE) > files[file].count(new):
                 unfinished.append(file)
     tree = documents(CONFIG, files[CONFIG])[0]
     parent = at(tree.root, "environments")
@@ -264,21 +283,29 @@ def _add_environment(files: Files, name: str) -> list[str]:
     return unfinished
 
 
-def _drop_environment(files: Files, name: str) -> None:
-    """Take out its overlay, its Application, its namespace among the project's, and its configuration."""
+def _drop_environment(files: Files, name: str) -> str:
+    """Take out its overlay, its Application, its namespace where namespaces are listed, and its configuration.
+
+    The namespace comes back.
+    """
     overlay = f"overlays/{name}"
     for file in [file for file in files if file.startswith(f"{overlay}/")]:
         del files[file]
+    namespace = ""
     for file in [file for file in files if file.startswith("argocd/applications/")]:
         for tree in trees(files, file):
             if text_at(tree.root, "spec", "source", "path") == overlay:
                 namespace = text_at(tree.root, "spec", "destination", "namespace") or ""
                 drop_document(files, file, tree)
-                for other in [other for other in files if other.startswith("argocd/")]:
-                    drop_items(files, other, namespace, key="namespace")
-                for other in [other for other in files if other.startswith(_ROLES)]:
-                    drop_items(files, other, namespace)
+    for file, text in list(files.items()):
+        if file.startswith("argocd/"):
+            drop_items(files, file, namespace, key="namespace")
+        elif file.startswith(("vault/", "base/monitoring/")) and namespace in text:
+            drop_items(files, file, namespace)
+        elif file.startswith(_WORKFLOWS):
+            drop_items(files, file, name)
     files[CONFIG] = without(CONFIG, files[CONFIG], lambda path, key: path == ("environments", name) or key == name)
+    return namespace
 
 
 def _token(name: str) -> str:

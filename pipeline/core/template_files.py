@@ -17,7 +17,7 @@ Files = dict[str, str]
 
 def trees(files: Mapping[str, str], file: str) -> list[Tree]:
     """The documents of a YAML file, which JSON is too; none of another file, and of one that is gone."""
-    return documents(file, files[file]) if file in files and file.endswith((".yaml", ".json")) else []
+    return documents(file, files[file]) if file in files and file.endswith((".yaml", ".yml", ".json")) else []
 
 
 def built(files: Mapping[str, str]) -> Iterator[tuple[str, Tree]]:

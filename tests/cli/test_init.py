@@ -273,6 +273,12 @@ def test_environments_are_left_out_and_made(place: Place, environments: list[str
     assert {item["namespace"] for item in destinations} == namespaces
     config = load(GitopsConfig, (made / ".deploy/config.yaml").read_bytes(), "config")
     assert config.environments.keys() == set(environments)
+    rollout = YAML(typ="safe").load((made / ".github/workflows/rollout.yml").read_text())
+    assert rollout["jobs"]["wait"]["strategy"]["matrix"] == {"environment": list(config.environments)}
+    policies = named(build(made / "vault"), "NetworkPolicy")
+    (agents, *_) = policies["vault"]["spec"]["ingress"]
+    (let_in,) = agents["from"][0]["namespaceSelector"]["matchExpressions"]
+    assert set(let_in["values"]) == namespaces | {"monitoring"}
     assert {folder.name for folder in (made / "overlays").iterdir()} == set(environments)
     for name, environment in config.environments.items():
         assert environment.order == ("ancestry" if name == "production" else "arrival")
@@ -285,6 +291,30 @@ def test_environments_are_left_out_and_made(place: Place, environments: list[str
         if name != "production":
             (settings,) = named(built, "ConfigMap").values()
             assert settings["data"]["PUBLIC_URL"] == f"https://{name}.acme.example.com"
+
+
+@pytest.mark.parametrize(
+    ("flags", "names"),
+    [
+        ((), ()),
+        (("--organisation", "acme", "--service", "node,flask=acme/web:8000,webhook"), ()),
+        (("--environment", "production,staging"), ("openeg-dev",)),
+        (("--environment", "production,staging,dev,qa"), ("openeg-staging",)),  # what the new one is made after
+        (("--service", "node,webhook"), ("flask-app", "openegflask")),
+        (("--service", "node,flask,webhook,api"), ("nodejs-server",)),
+    ],
+)
+def test_guides_that_name_what_is_not_there_or_lack_what_is_are_told_of(
+    place: Place, flags: tuple[str, ...], names: tuple[str, ...]
+) -> None:
+    guides = sorted(
+        file
+        for file, data in contents(TEMPLATE).items()
+        if file.endswith(".md") and any(name in data.decode() for name in names)
+    )
+    assert not names or {"README.md", "README.ko.md"} <= set(guides)
+    told = re.findall(r"warning: (.*?): written for", place.init("made", *flags, "--dry-run").stderr)
+    assert told == ([", ".join(guides)] if guides else [])
 
 
 def test_every_folder_builds_with_all_answers_at_once(place: Place) -> None:
@@ -338,7 +368,7 @@ def test_the_next_steps_seal_every_sealed_file_for_the_users_controller(place: P
     made = place.make("--organisation", "acme", "--service", "flask", "--environment", "production")
     done = place.init("made", "--organisation", "acme", "--service", "flask", "--environment", "production", "--json")
     steps = done.json["init"]["next"]
-    sealing = {step.rpartition(" > ")[2]: step for step in steps if step.startswith("kubectl create secret")}
+    sealing = {step.rpartition(" > ")[2]: step for step in steps if "kubectl create secret" in step}
     sealed = {file: data for file, data in contents(made).items() if file.endswith(".sealed.yaml")}
     assert sealing.keys() == sealed.keys()
     for file, data in sealed.items():
@@ -360,6 +390,17 @@ def test_the_next_steps_seal_every_sealed_file_for_the_users_controller(place: P
         )
     ]
     assert order == sorted(order)
+    assert not [step for step in steps if "base/deployments/" in step]
+
+
+def test_the_next_steps_say_which_services_have_no_start_command_and_no_secrets(place: Place) -> None:
+    done = place.init("made", "--service", "flask,api,jobs", "--dry-run", "--json")
+    (told,) = (step for step in done.json["init"]["next"] if "base/deployments/" in step)
+    assert told.startswith("# base/deployments/api.yaml, base/deployments/jobs.yaml: no start command")
+
+
+PASSWORD = f"""p:'"%s\\ {"long" * 30}"""
+"""What quoting, a format or a wrapped line of base64 would spoil."""
 
 
 def test_the_printed_commands_seal_for_the_users_own_controller(place: Place) -> None:
@@ -387,17 +428,31 @@ print(json.dumps({{"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "
     )
 
     done = place.init("made", "--organisation", "acme", "--service", "flask", "--json")
-    file = "overlays/production/secrets/app-secrets.sealed.yaml"
-    (command,) = (step for step in done.json["init"]["next"] if step.endswith(f"> {file}"))
+    secrets = "overlays/production/secrets"
+    files = [f"{secrets}/{name}.sealed.yaml" for name in ("app-secrets", "registry-cred")]
+    steps = done.json["init"]["next"]
+    login = [step for step in steps if "&& read -r" in step or step.startswith("auth=")]
+    commands = [*login, *(step for step in steps if step.endswith(tuple(f"> {file}" for file in files)))]
     environ = {**place.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
-    shell: dict[str, Any] = {"cwd": place.work / "made", "env": environ, "shell": True, "check": True}
-    subprocess.run(command, **shell)
-    opened = subprocess.run(
-        f"kubeseal --recovery-unseal --recovery-private-key {key} < {file}", **shell, capture_output=True
+    shell: dict[str, Any] = {"cwd": place.work / "made", "env": environ, "check": True}
+    subprocess.run(("bash", "-ec", "\n".join(commands)), input=f"me\n{PASSWORD}\n".encode(), **shell)
+    app, registry = (
+        json.loads(
+            subprocess.run(
+                ("kubeseal", "--recovery-unseal", "--recovery-private-key", key),
+                input=(place.work / "made" / file).read_bytes(),
+                **shell,
+                capture_output=True,
+            ).stdout
+        )
+        for file in files
     )
-    secret = json.loads(opened.stdout)
-    assert base64.b64decode(secret["data"]["flask-secret-key"]) == b"of our own"
-    assert (secret["metadata"]["name"], secret["metadata"]["namespace"]) == ("app-secrets", "acme-system")
+    assert base64.b64decode(app["data"]["flask-secret-key"]) == b"of our own"
+    assert (app["metadata"]["name"], app["metadata"]["namespace"]) == ("app-secrets", "acme-system")
+    assert registry["type"] == "kubernetes.io/dockerconfigjson"
+    assert json.loads(base64.b64decode(registry["data"][".dockerconfigjson"])) == {
+        "auths": {"ghcr.io/acme": {"auth": base64.b64encode(f"me:{PASSWORD}".encode()).decode()}}
+    }
     assert named(build(place.work / "made/overlays/production"), "SealedSecret").keys() == {
         "app-secrets",
         "registry-cred",
