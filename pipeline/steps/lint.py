@@ -67,7 +67,10 @@ class _Read:
     documents: dict[str, list[Document]] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
     """Those with comments for us."""
-    findings: list[Finding] = field(default_factory=list)
+    broken: dict[str, Finding] = field(default_factory=dict)
+    """What is not YAML, templates of another tool too."""
+    templates: set[str] = field(default_factory=set)
+    """Those of `broken` that another tool may fill in first."""
     plain: set[str] = field(default_factory=set)
     """Files that are not encrypted."""
 
@@ -78,10 +81,12 @@ def lint(inputs: Inputs, outside: Outside, progress: Progress) -> Linted:
     scans = [outside.scan(chunk) for chunk in chunks]
     read = _read(inputs.files, outside)
     graph = Graph(_kustomizations(read), set(inputs.files))
-    findings = [*read.findings]
+    # What kustomize reads as it stands is no template, whatever it looks like: Vault's annotations have braces too.
+    templates = read.templates - graph.parsed(graph.kustomizations.values())
+    findings = [finding for file, finding in read.broken.items() if file not in templates]
     for item in graph.kustomizations.values():
         findings += kustomizations.check_fields(item)
-        findings += secrets.check_generators(item, read.plain)
+        findings += secrets.check_generators(item, read.plain, outside.read)
     for file, documents in read.documents.items():
         if file in read.plain:
             for resource in _as_declared(documents):
@@ -134,10 +139,11 @@ def _read(files: Sequence[str], outside: Outside) -> _Read:
             found.documents[name] = outside.parse(name, content)
         except UnicodeDecodeError as error:
             line = data.count(b"\n", 0, error.start) + 1
-            found.findings.append(Finding(name, line, "yaml-invalid", "it is not UTF-8 text"))
+            found.broken[name] = Finding(name, line, "yaml-invalid", "it is not UTF-8 text")
         except NotYaml as error:
-            if not name.endswith(".json") and not _TEMPLATE.search(content):
-                found.findings.append(Finding(name, error.line, "yaml-invalid", f"not YAML: {error.problem}"))
+            found.broken[name] = Finding(name, error.line, "yaml-invalid", f"not YAML: {error.problem}")
+            if name.endswith(".json") or _TEMPLATE.search(content):
+                found.templates.add(name)
     return found
 
 
@@ -193,6 +199,7 @@ class _Rendering:
         self._graph = graph
         self._progress = progress
         self._documents = read.documents
+        self._broken = read.broken.keys()
         self._matched: dict[tuple[str, int], bool] = {}
         """By file and line of an `images:` entry: whether some root shows it."""
         self._gone: set[str] = set()
@@ -245,7 +252,7 @@ class _Rendering:
             self._matched |= {key: True for key, _ in keys}  # nothing is known of them
             if why := kustomizations.why_not_rendered(rendered.problem):
                 self.skipped.append(f"{root.file}: {why}")
-            else:
+            elif not self._broken & self._graph.parsed(closure):  # else the file's own finding says why
                 yield kustomizations.check_build(root, rendered.problem)
             return
         self.built += 1

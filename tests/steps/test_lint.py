@@ -120,6 +120,29 @@ def test_secrets(text: str, expected: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("generator", "expected"),
+    [
+        ("literals: [A=b, REDIS_PASSWORD=s3cr3tPassw0rd!x]", ["k/kustomization.yaml:2 secret-in-config"]),
+        ("literals:\n      - A=b\n      - 'REDIS_PASSWORD=\"hunter2\"'", ["k/kustomization.yaml:4 secret-in-config"]),
+        ("literals: [REDIS_PASSWORD=, 'API_TOKEN=${TOKEN}', PASSWORD_FILE=/vault/secrets/a, not a pair]", []),
+        ("envs: [openeg.env]", ["k/openeg.env:3 secret-in-config"]),
+        ("env: openeg.env", ["k/openeg.env:3 secret-in-config"]),
+        ("envs: [sealed.env, missing.env]", []),
+    ],
+)
+def test_what_a_config_map_is_generated_of(generator: str, expected: list[str]) -> None:
+    files = {
+        "k/kustomization.yaml": f"configMapGenerator:\n  - {generator}\n    name: a\nresources: []\n",
+        "k/openeg.env": "# TOKEN=hunter2\nREDIS_HOST=redis\nREDIS_PASSWORD=s3cr3tPassw0rd!x\nTOKEN=''\n",
+        "k/sealed.env": "REDIS_PASSWORD=ENC[AES256_GCM,data:x]\nsops_version=3\n",
+        "other.env": "REDIS_PASSWORD=s3cr3tPassw0rd!x\n",
+    }
+    assert said(files) == expected
+    allowed = files["k/openeg.env"].replace("REDIS_P", "# lint: allow(secret-in-config) for tests alone\nREDIS_P")
+    assert "k/openeg.env" not in "".join(said(files | {"k/openeg.env": allowed}))
+
+
+@pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
         (IMAGE, "${IMAGE}", []),
@@ -337,6 +360,30 @@ def test_templates_of_charts_and_of_other_tools_are_no_broken_yaml() -> None:
         "broken/a.yaml": "a: [\n",
     }
     assert said(files) == ["broken/a.yaml:2 yaml-invalid"]
+
+
+@pytest.mark.parametrize("broken", ["base/flask.yaml", "base/kustomization.yaml", "base/patch.yaml", "base/old.yaml"])
+@pytest.mark.parametrize("line", ["a: [", "a: '{{ with secret }}'\nb: ["])
+def test_a_broken_file_is_told_once_and_not_at_each_overlay_that_needs_it(broken: str, line: str) -> None:
+    files = {
+        "base/kustomization.yaml": "resources: [flask.yaml]\npatches: [{path: patch.yaml}]\n"
+        "patchesStrategicMerge: [old.yaml]\nconfigMapGenerator: [{files: [t.yaml]}]\n",
+        "base/flask.yaml": CLEAN,
+        "base/patch.yaml": CLEAN,
+        "base/old.yaml": CLEAN,
+        "base/t.yaml": "a: {{ with secret }}\nb: [\n",  # a template, which kustomize does not look into
+        **{f"{name}/kustomization.yaml": "resources: [../base]\n" for name in ("dev", "prod")},
+        "alone/kustomization.yaml": "resources: []\n",
+    }
+    rendered = dict.fromkeys(("dev", "prod"), Rendered(problem="MalformedYAMLError: yaml: line 9"))
+    rendered["alone"] = Rendered(problem="Error: something else")
+    built = [item for item in said(files, rendered) if "build" in item]
+    assert built == [f"{name}/kustomization.yaml:1 kustomize-build-failed" for name in ("alone", "dev", "prod")]
+    text = f"{line}\n"
+    assert [item for item in said(files | {broken: text}, rendered) if "deprecated" not in item] == [
+        "alone/kustomization.yaml:1 kustomize-build-failed",
+        f"{broken}:{text.count(chr(10)) + 1} yaml-invalid",
+    ]
 
 
 def test_patches_and_test_data_are_not_taken_for_manifests() -> None:
