@@ -99,8 +99,8 @@ RULES = _table(
         "token-like-string",
         "error",
         "A string looks like a key or a token",
-        "Keys of clouds, registries and chat systems have forms that scanners of public repositories find within "
-        "minutes.",
+        "Keys of clouds, registries, Vault and chat systems have forms that scanners of public repositories find "
+        "within minutes.",
         "Revoke the token first, then remove it. An example that never was valid can be allowed with that reason.",
     ),
     Rule(
