@@ -14,7 +14,7 @@ from pipeline.core.lint import allowing, images, kustomizations, sealed, secrets
 from pipeline.core.lint.finding import Finding, distinct
 from pipeline.core.lint.graph import Graph, Kustomization, is_kustomization, looks_like_one
 from pipeline.core.lint.resources import Resource, containers, declared, flattened, looked_at
-from pipeline.core.lint.values import Document, Map, NotYaml, Rendered, dig
+from pipeline.core.lint.values import Document, Map, NotYaml, Rendered, dig, text
 from pipeline.core.progress import Progress
 
 _TEMPLATE = re.compile(r"\{\{|\{%|<%|^\s*@\w+@|\$\[\[", re.MULTILINE)
@@ -185,8 +185,11 @@ def _check(
             continue
         yield from sealed.check_sealed(resource)
         yield from vault.check_vault(resource, config_maps, inputs.kv2_mounts)
+        for image, say in vault.agent_images(resource):
+            yield from images.check_image(image, say, inputs.registries, ())
         for container in containers(resource):
-            yield from images.check_image(container, inputs.registries, entries)
+            image = text(container.value, "image")
+            yield from images.check_image(image, container.finding, inputs.registries, entries)
             yield from workloads.check_container(container)
 
 

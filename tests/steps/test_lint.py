@@ -261,6 +261,33 @@ def test_vault(annotations: Mapping[str, str], command: str, expected: list[str]
     assert [item.rule for item in found] == expected
 
 
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        ("hashicorp/vault:1.21.1", []),
+        ("${VAULT_IMAGE}", []),
+        ("hashicorp/vault:1.21", ["image-tag-partial"]),
+        ("hashicorp/vault:latest", ["image-tag-mutable"]),
+        ("hashicorp/vault", ["image-tag-missing"]),
+        ("quay.io/hashicorp/vault:1.21.1", ["image-registry-unknown"]),
+    ],
+)
+def test_the_image_that_the_injector_puts_into_pods_is_held_to_the_rules(image: str, expected: list[str]) -> None:
+    ports = "          ports:\n"
+    variable = f"          env:\n            - name: AGENT_INJECT_VAULT_IMAGE\n              value: {image}\n"
+    annotated, injector = pods({"agent-image": image}), CLEAN.replace(ports, variable + ports)
+    registries = ("registry.oud.kr", "docker.io")
+    for text, line in ((annotated, 12), (injector, 23)):
+        assert said({"a.yaml": text}, registries=registries) == [f"a.yaml:{line} {rule}" for rule in expected]
+        files = {"k/kustomization.yaml": "resources: [a.yaml]\nimages: []\n", "k/a.yaml": text}
+        rendered = {"k": Rendered(f"# moved down\n\n{text}")}
+        assert said(files, rendered, registries=registries) == [f"k/a.yaml:{line} {rule}" for rule in expected]
+        for rule in expected:
+            lines = text.splitlines(keepends=True)
+            lines.insert(line - 1, f"# lint: allow({rule}) for tests\n")
+            assert said({"a.yaml": "".join(lines)}, registries=registries) == []
+
+
 def test_a_start_script_can_come_from_a_config_map() -> None:
     script = CONFIG.replace("name: a", "name: start") + "  start.sh: . /vault/secrets/b\n"
     text = pods({SECRET_A: "openeg/data/a", TEMPLATE_A: "x"}).replace(

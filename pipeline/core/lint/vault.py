@@ -5,14 +5,18 @@ https://developer.hashicorp.com/vault/docs/platform/k8s/injector/annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 
 from pipeline.core.lint.finding import Finding
-from pipeline.core.lint.resources import Resource, pod_path
+from pipeline.core.lint.images import Say
+from pipeline.core.lint.resources import Container, Resource, containers, pod_path
 from pipeline.core.lint.values import Map, is_placeholder, mapping, maps, text, walk
 
 _PREFIX = "vault.hashicorp.com/"
 _SECRET, _TEMPLATE, _TEMPLATE_FILE = "agent-inject-secret-", "agent-inject-template-", "agent-inject-template-file-"
 _FILE, _DEFAULT = "agent-inject-file-", "agent-inject-default-template"
+_AGENT_IMAGE = "AGENT_INJECT_VAULT_IMAGE"
 _FOLDER = "/vault/secrets"
 _READ = re.compile(r"""\bsecret\s+["'`]([^"'`]+)["'`]""")
 _KV2_DATA = ".Data.data"
@@ -58,6 +62,25 @@ def check_vault(resource: Resource, config_maps: Mapping[str, Map], kv2_mounts: 
         say("vault-file-not-loaded", _SECRET + name, message)
         for name, message in _not_loaded(secrets, found, pod, config_maps)
     )
+
+
+def agent_images(resource: Resource) -> Iterator[tuple[str, Say]]:
+    """The images that the injector puts into pods: an annotation of the pod's own, or a variable of the injector."""
+    where = (*(pod_path(resource) or ())[:-1], "metadata", "annotations", f"{_PREFIX}agent-image")
+    if pod_path(resource) and (image := text(resource.value, *where)):
+        yield image, lambda rule, message: resource.finding(rule, message, *where)
+    for container in containers(resource):
+        if image := text(_variable(container.value), "value"):
+            line = _variable(container.declared).lines.get("value", container.line)
+            yield image, partial(_said_at, container, line)
+
+
+def _variable(container: Map) -> Map:
+    return next((item for item in maps(container, "env") if text(item, "name") == _AGENT_IMAGE), Map())
+
+
+def _said_at(container: Container, line: int, rule: str, message: str) -> Finding:
+    return replace(container.finding(rule, message), line=line)
 
 
 def _injects(found: Mapping[str, str]) -> bool:
