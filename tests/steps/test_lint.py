@@ -262,6 +262,33 @@ def test_vault(annotations: Mapping[str, str], command: str, expected: list[str]
 
 
 @pytest.mark.parametrize(
+    ("shell", "script", "loaded"),
+    [
+        ("/bin/sh", "source /vault/secrets/a && exec flask run", False),
+        ("sh", 'set -e; [ -f /vault/secrets/a ] && source "/vault/secrets/a"', False),
+        ("/usr/bin/env, sh", "source /vault/secrets/a", False),
+        ("/bin/sh", ". /vault/secrets/a && exec flask run", True),
+        ("/bin/sh", "source /vault/secrets/a || . /vault/secrets/a", True),
+        ("/bin/sh", 'exec bash -c "source /vault/secrets/a"', True),
+        ("/bin/bash", "source /vault/secrets/a && exec flask run", True),
+        ("bash", ". /vault/secrets/a", True),
+    ],
+)
+def test_sh_does_not_load_with_source(shell: str, script: str, loaded: bool) -> None:
+    text = pods({SECRET_A: "openeg/data/a", TEMPLATE_A: "x"}, script)
+    inline = text.replace("[sh, -c,", f"[{shell}, -c,")
+    mounted = text.replace(f"[sh, -c, '{script}']", f"[{shell}, /scripts/start.sh]").replace(
+        "      containers:\n", "      volumes: [{name: s, configMap: {name: start}}]\n      containers:\n"
+    )
+    start = CONFIG.replace("name: a", "name: start") + "  start.sh: |\n    "
+    hashbang = "#!/bin/sh" if shell.endswith("sh") and "bash" not in shell else "#!/usr/bin/env bash"
+    for whole in (inline, f"{mounted}---\n{start}{script}\n", f"{mounted}---\n{start}{hashbang}\n    {script}\n"):
+        found = run({"flask.yaml": whole}).findings
+        assert [(item.line, item.rule) for item in found] == ([] if loaded else [(12, "vault-file-not-loaded")])
+        assert all(item.message.endswith("write `. /vault/secrets/a`") for item in found)
+
+
+@pytest.mark.parametrize(
     ("image", "expected"),
     [
         ("hashicorp/vault:1.21.1", []),

@@ -144,10 +144,10 @@ RULES = _table(
         "vault-file-not-loaded",
         "error",
         "The start script does not load a file that Vault's agent writes",
-        "The pod's command reads some files of `/vault/secrets` by name and leaves this one out: its variables "
-        "are missing at run time.",
-        "Load it in the start script (`. /vault/secrets/NAME`), or remove the annotation. Where the application "
-        "reads the file by itself, allow it with that reason.",
+        "The pod's command reads some files of `/vault/secrets` by name and leaves this one out, or loads it with "
+        "`source` under `sh`: bash has `source`, Debian's `sh` does not. Its variables are missing at run time.",
+        "Load it in the start script (`. /vault/secrets/NAME`, which every shell knows), or remove the annotation. "
+        "Where the application reads the file by itself, allow it with that reason.",
     ),
     # workloads
     Rule(

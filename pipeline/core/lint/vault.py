@@ -19,6 +19,7 @@ _FILE, _DEFAULT = "agent-inject-file-", "agent-inject-default-template"
 _AGENT_IMAGE = "AGENT_INJECT_VAULT_IMAGE"
 _FOLDER = "/vault/secrets"
 _READ = re.compile(r"""\bsecret\s+["'`]([^"'`]+)["'`]""")
+_OTHER_SHELL = re.compile(r"\b(?:ba|z|k)sh\b")
 _KV2_DATA = ".Data.data"
 
 
@@ -109,28 +110,45 @@ def _not_loaded(
     secrets: Mapping[str, str], found: Mapping[str, str], pod: Map, config_maps: Mapping[str, Map]
 ) -> Iterator[tuple[str, str]]:
     """Secrets whose file no start script reads, where the pod's start scripts read such files by name."""
-    script = _scripts(pod, config_maps)
+    scripts = list(_scripts(pod, config_maps))
     folder = found.get("secret-volume-path", _FOLDER).rstrip("/")
-    named = set(re.findall(rf"{re.escape(folder)}/([\w.*$?{{}}/-]*)", script))
+    named = {name for script, _ in scripts for name in re.findall(rf"{re.escape(folder)}/([\w.*$?{{}}/-]*)", script)}
     if not named or any(re.search(r"[*$?]|^$", item) for item in named):
         return  # none is read in a way that can be seen, or all of them are
+    loads = [
+        (word == "source" and in_sh, name)
+        for script, in_sh in scripts
+        for word, name in re.findall(rf"""(?<![^\s;&|({{])(\.|source)\s+["']?{re.escape(folder)}/([\w.-]+)""", script)
+    ]
+    in_vain = {name for vain, name in loads if vain} - {name for vain, name in loads if not vain}
     for name in secrets:
         file = found.get(_FILE + name, name).rpartition("/")[2]
-        if f"secret-volume-path-{name}" not in found and file not in {item.rpartition("/")[2] for item in named}:
+        if f"secret-volume-path-{name}" in found:
+            continue
+        if file in in_vain:
+            yield name, f"the start script loads it with `source`, which sh need not have: write `. {folder}/{file}`"
+        elif file not in {item.rpartition("/")[2] for item in named}:
             yield name, f"the start script reads {', '.join(sorted(named))} in {folder}, but not {file}"
 
 
-def _scripts(pod: Map, config_maps: Mapping[str, Map]) -> str:
-    """The commands of the pod's containers, and the ConfigMaps that are mounted into it, as text."""
-    texts = [
-        item
-        for key in ("initContainers", "containers")
-        for container in maps(pod, key)
-        for part in ("command", "args", "lifecycle", "env")
-        for item in walk(container.get(part))
-        if isinstance(item, str)
-    ]
+def _scripts(pod: Map, config_maps: Mapping[str, Map]) -> Iterator[tuple[str, bool]]:
+    """The commands of the pod's containers, and the ConfigMaps that are mounted into it, each with whether sh runs it.
+
+    A script that bash may run in the end counts as bash's.
+    """
+    run_by_sh: set[str] = set()
+    for container in (*maps(pod, "initContainers"), *maps(pod, "containers")):
+        command = [item for part in ("command", "args") for item in _texts(container.get(part))]
+        names = {item.rpartition("/")[2] for item in command}
+        in_sh = "sh" in names and not _OTHER_SHELL.search("\n".join(command))
+        run_by_sh |= names if in_sh else set()
+        yield from ((item, in_sh) for item in command)
+        yield from ((item, False) for part in ("lifecycle", "env") for item in _texts(container.get(part)))
     for volume in maps(pod, "volumes"):
-        name = text(volume, "configMap", "name")
-        texts += [str(item) for item in mapping(config_maps.get(name), "data").values()]
-    return "\n".join(texts)
+        for key, value in mapping(config_maps.get(text(volume, "configMap", "name")), "data").items():
+            script = str(value)
+            yield script, bool(re.match(r"#!.*\bsh\b", script) or (key in run_by_sh and not script.startswith("#!")))
+
+
+def _texts(value: object) -> Iterator[str]:
+    return (item for item in walk(value) if isinstance(item, str))
