@@ -168,6 +168,33 @@ def test_workloads(old: str, new: str, expected: list[str]) -> None:
     assert [item.rule for item in run({"flask.yaml": text}).findings] == expected
 
 
+SERVES = "          ports:\n            - containerPort: 5000\n"
+READY = "          readinessProbe:\n            httpGet:\n              path: /health\n              port: 5000\n"
+ALIVE = "          livenessProbe:\n            tcpSocket:\n              port: 5000\n"
+
+
+@pytest.mark.parametrize(
+    ("left_out", "expected"),
+    [
+        ((ALIVE,), ["it serves a port and has no livenessProbe"]),
+        ((READY,), ["it serves a port and has no readinessProbe"]),
+        ((READY, ALIVE), ["it serves a port and has no readinessProbe and no livenessProbe"]),
+        ((READY, ALIVE, SERVES), ["it has no probe at all"]),
+        ((READY, SERVES), []),
+        ((ALIVE, SERVES), []),
+        (("            readOnlyRootFilesystem: true\n",), ["securityContext lacks readOnlyRootFilesystem: true"]),
+    ],
+)
+def test_the_finding_names_what_is_missing(left_out: tuple[str, ...], expected: list[str]) -> None:
+    text = CLEAN
+    for part in left_out:
+        assert part in text
+        text = text.replace(part, "")
+    found = run({"flask.yaml": text}).findings
+    assert [item.message.partition(": ")[2] for item in found] == expected
+    assert all(RULES[item.rule].severity == "warning" for item in found)
+
+
 @pytest.mark.parametrize(
     "place", ["apiVersion: apps/v1", "    spec:", "        - name: flask", "          securityContext:"]
 )
