@@ -84,6 +84,8 @@ def lint(inputs: Inputs, outside: Outside, progress: Progress) -> Linted:
     # What kustomize reads as it stands is no template, whatever it looks like: Vault's annotations have braces too.
     templates = read.templates - graph.parsed(graph.kustomizations.values())
     findings = [finding for file, finding in read.broken.items() if file not in templates]
+    # Of a folder whose kustomization cannot be read nobody knows what is applied.
+    unknown = tuple(file.removesuffix(posixpath.basename(file)) for file in read.broken if is_kustomization(file))
     for item in graph.kustomizations.values():
         findings += kustomizations.check_fields(item)
         findings += secrets.check_generators(item, read.plain, outside.read)
@@ -91,13 +93,13 @@ def lint(inputs: Inputs, outside: Outside, progress: Progress) -> Linted:
         if file in read.plain:
             for resource in _as_declared(documents):
                 findings += secrets.check_object(resource)
-        if file not in graph.referenced and not _TESTS.search(file):
+        if file not in graph.referenced and not _TESTS.search(file) and not file.startswith(unknown):
             findings += _check(_as_declared(documents), (), inputs)
     rendered = _Rendering(inputs, outside, graph, read, progress)
     findings += rendered.findings()
     for scan in scans:
         findings += scan.result()
-    kept = distinct(allowing.not_allowed(_once_a_line(findings), read.texts))
+    kept = distinct(_causes(list(allowing.not_allowed(_once_a_line(findings), read.texts)), graph))
     return Linted(findings=tuple(_folded(kept)), skipped=tuple(rendered.skipped), overlays=rendered.built)
 
 
@@ -107,6 +109,19 @@ def _once_a_line(findings: Sequence[Finding]) -> Iterator[Finding]:
     for item in findings:
         if item.rule != "token-like-string" or (item.file, item.line) not in plain:
             yield item
+
+
+def _causes(findings: Sequence[Finding], graph: Graph) -> Iterator[Finding]:
+    """The findings without the failed builds that a finding on one of the files already explains."""
+    broken = {item.file for item in findings if item.rule == "yaml-invalid"}
+    doubled = {item.file for item in findings if item.rule == "yaml-duplicate-key"}
+    for item in findings:
+        if item.rule == "kustomize-build-failed":
+            closure = graph.closure(graph.kustomizations[posixpath.dirname(item.file)])
+            causes = broken | doubled if "already defined" in item.message else broken
+            if causes & {item.file, *graph.parsed(closure)}:
+                continue
+        yield item
 
 
 def _folded(findings: Sequence[Finding]) -> Iterator[Finding]:
@@ -202,7 +217,6 @@ class _Rendering:
         self._graph = graph
         self._progress = progress
         self._documents = read.documents
-        self._broken = read.broken.keys()
         self._matched: dict[tuple[str, int], bool] = {}
         """By file and line of an `images:` entry: whether some root shows it."""
         self._gone: set[str] = set()
@@ -255,7 +269,7 @@ class _Rendering:
             self._matched |= {key: True for key, _ in keys}  # nothing is known of them
             if why := kustomizations.why_not_rendered(rendered.problem):
                 self.skipped.append(f"{root.file}: {why}")
-            elif not self._broken & self._graph.parsed(closure):  # else the file's own finding says why
+            else:
                 yield kustomizations.check_build(root, rendered.problem)
             return
         self.built += 1

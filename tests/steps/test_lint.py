@@ -449,7 +449,7 @@ def test_a_broken_file_is_told_once_and_not_at_each_overlay_that_needs_it(broken
     files = {
         "base/kustomization.yaml": "resources: [flask.yaml]\npatches: [{path: patch.yaml}]\n"
         "patchesStrategicMerge: [old.yaml]\nconfigMapGenerator: [{files: [t.yaml]}]\n",
-        "base/flask.yaml": CLEAN,
+        "base/flask.yaml": CLEAN.replace(IMAGE, "flask"),
         "base/patch.yaml": CLEAN,
         "base/old.yaml": CLEAN,
         "base/t.yaml": "a: {{ with secret }}\nb: [\n",  # a template, which kustomize does not look into
