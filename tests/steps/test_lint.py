@@ -298,6 +298,9 @@ def test_vault(annotations: Mapping[str, str], command: str, expected: list[str]
         ("/bin/sh", "source /vault/secrets/a || . /vault/secrets/a", True),
         ("/bin/sh", 'exec bash -c "source /vault/secrets/a"', True),
         ("/bin/bash", "source /vault/secrets/a && exec flask run", True),
+        ("sh", 'for f in /vault/secrets/*; do source "$f"; done', False),
+        ("sh", 'for f in /vault/secrets/*.env; do . "$f"; done', True),
+        ("bash", 'for f in /vault/secrets/*; do source "$f"; done', True),
         ("bash", ". /vault/secrets/a", True),
     ],
 )
@@ -312,7 +315,7 @@ def test_sh_does_not_load_with_source(shell: str, script: str, loaded: bool) -> 
     for whole in (inline, f"{mounted}---\n{start}{script}\n", f"{mounted}---\n{start}{hashbang}\n    {script}\n"):
         found = run({"flask.yaml": whole}).findings
         assert [(item.line, item.rule) for item in found] == ([] if loaded else [(12, "vault-file-not-loaded")])
-        assert all(item.message.endswith("write `. /vault/secrets/a`") for item in found)
+        assert all(item.message.endswith(("write `. /vault/secrets/a`", 'write `. "$f"`')) for item in found)
 
 
 @pytest.mark.parametrize(

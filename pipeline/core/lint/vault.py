@@ -20,6 +20,7 @@ _AGENT_IMAGE = "AGENT_INJECT_VAULT_IMAGE"
 _FOLDER = "/vault/secrets"
 _READ = re.compile(r"""\bsecret\s+["'`]([^"'`]+)["'`]""")
 _OTHER_SHELL = re.compile(r"\b(?:ba|z|k)sh\b")
+_NO_SOURCE = "the start script loads it with `source`, which sh need not have"
 _KV2_DATA = ".Data.data"
 
 
@@ -112,7 +113,13 @@ def _not_loaded(
     """Secrets whose file no start script reads, where the pod's start scripts read such files by name."""
     scripts = list(_scripts(pod, config_maps))
     folder = found.get("secret-volume-path", _FOLDER).rstrip("/")
+    inside = [name for name in secrets if f"secret-volume-path-{name}" not in found]
     named = {name for script, _ in scripts for name in re.findall(rf"{re.escape(folder)}/([\w.*$?{{}}/-]*)", script)}
+    loop = re.compile(
+        rf"""\bfor\s+(\w+)\s+in\s+{re.escape(folder)}/\S*\*[^#]{{0,2000}}?\bsource\s+["']?(\$\{{?\1\b\}}?)"""
+    )
+    if looped := next((match for script, in_sh in scripts if in_sh and (match := loop.search(script))), None):
+        yield from ((name, f'{_NO_SOURCE}: write `. "{looped[2]}"`') for name in inside)
     if not named or any(re.search(r"[*$?]|^$", item) for item in named):
         return  # none is read in a way that can be seen, or all of them are
     loads = [
@@ -121,12 +128,10 @@ def _not_loaded(
         for word, name in re.findall(rf"""(?<![^\s;&|({{])(\.|source)\s+["']?{re.escape(folder)}/([\w.-]+)""", script)
     ]
     in_vain = {name for vain, name in loads if vain} - {name for vain, name in loads if not vain}
-    for name in secrets:
+    for name in inside:
         file = found.get(_FILE + name, name).rpartition("/")[2]
-        if f"secret-volume-path-{name}" in found:
-            continue
         if file in in_vain:
-            yield name, f"the start script loads it with `source`, which sh need not have: write `. {folder}/{file}`"
+            yield name, f"{_NO_SOURCE}: write `. {folder}/{file}`"
         elif file not in {item.rpartition("/")[2] for item in named}:
             yield name, f"the start script reads {', '.join(sorted(named))} in {folder}, but not {file}"
 
