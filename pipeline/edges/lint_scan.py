@@ -4,6 +4,7 @@ Both take most of a run's time, so that files are handed to processes of their o
 seconds there: a hostile one must not hold the run.
 """
 
+import base64
 import functools
 import re
 import signal
@@ -30,9 +31,21 @@ _DETECTORS = (
     *("OpenAIDetector", "PrivateKeyDetector", "PypiTokenDetector", "SendGridDetector", "SlackDetector"),
     *("SquareOAuthDetector", "StripeDetector", "TelegramBotTokenDetector", "TwilioKeyDetector"),
 )
+# Those that it does not know. Words alone make no token: `hvs.the-token-goes-here`.
+_TOKENS = {
+    kind: re.compile(rf"(?<![\w.-])(?<![A-Za-z0-9][+/]){form}(?![\w+/-])")
+    for kind, form in {
+        "Vault token": r"hv[sbr]\.(?![a-z_-]+(?![\w-])|[A-Z_-]+(?![\w-]))[\w-]{24,}",
+        "GitHub fine-grained token": r"github_pat_\w{22,}",
+        "Google API key": r"AIza[\w-]{35}",
+        "age secret key": r"AGE-SECRET-KEY-1[0-9A-Z]{40,}",
+    }.items()
+}
+_LOGIN = re.compile(r"""["']?\bauth["']?[ \t]*[:=][ \t]*["']?([A-Za-z0-9+/]{8,}={0,2})(?![\w+/=])""")
+"""Where Docker's `config.json` has user and password."""
 _KEYWORD = re.compile(
-    r"""(?:passw(?:or)?d|pwd|secret|api_?key|auth_?key|private_?key|token)[\w-]*["']?\s*[:=]+>?\s*["']?"""
-    r"""([A-Za-z0-9+/=_-]{20,120})["']?[ \t,;]*$""",
+    r"""(?:passw(?:or)?d|pwd|secret|api_?key|auth_?key|private_?key|token|unseal[ _-]?key(?: \d+)?)[\w-]*"""
+    r"""["']?\s*[:=]+>?\s*["']?([A-Za-z0-9+/=_-]{20,120})["']?[ \t,;]*$""",
     re.IGNORECASE | re.MULTILINE,
 )
 _KEY_BODY = re.compile(r"-*(?:\\n|[\s\"',+|\\])*(?:Proc-Type|Comment|[A-Za-z0-9+/=]{32})")
@@ -111,6 +124,17 @@ def _strings(name: str, text: str) -> Iterator[tuple[str, int, str]]:
                     for item in detector.analyze_line(filename=name, line=line, line_number=0)
                 ):
                     yield detector.secret_type, match.start(), value
+    yield from _own_strings(text)
+
+
+def _own_strings(text: str) -> Iterator[tuple[str, int, str]]:
+    for kind, pattern in _TOKENS.items():
+        for match in pattern.finditer(text):
+            if not _is_example(match[0]):
+                yield kind, match.start(), match[0]
+    for match in _LOGIN.finditer(text):
+        if _is_login(match[1]):
+            yield "a registry's login", match.start(1), match[1]
     if _SEALED.search(text):
         return
     for match in _KEYWORD.finditer(text):
@@ -143,6 +167,15 @@ def _is_random(value: str) -> bool:
         return bool(hexadecimal.calculate_shannon_entropy(value) > hexadecimal.entropy_limit)
     mixed = all(re.search(kind, value) for kind in ("[a-z]", "[A-Z]", "[0-9]"))
     return mixed and bool(Base64HighEntropyString().calculate_shannon_entropy(value) > 4.0)
+
+
+def _is_login(value: str) -> bool:
+    """Whether base64 hides `USER:PASSWORD`, and no example of one."""
+    try:
+        user, colon, password = base64.b64decode(value, validate=True).decode("ascii").partition(":")
+    except ValueError:
+        return False
+    return bool(user and colon and password) and f"{user}{password}".isprintable() and not _is_example(password)
 
 
 _EXAMPLE = re.compile(

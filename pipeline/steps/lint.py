@@ -14,7 +14,7 @@ from pipeline.core.lint import allowing, images, kustomizations, sealed, secrets
 from pipeline.core.lint.finding import Finding, distinct
 from pipeline.core.lint.graph import Graph, Kustomization, is_kustomization, looks_like_one
 from pipeline.core.lint.resources import Resource, containers, declared, flattened, looked_at
-from pipeline.core.lint.values import Document, Map, NotYaml, Rendered, dig
+from pipeline.core.lint.values import Document, Map, NotYaml, Rendered, dig, text
 from pipeline.core.progress import Progress
 
 _TEMPLATE = re.compile(r"\{\{|\{%|<%|^\s*@\w+@|\$\[\[", re.MULTILINE)
@@ -67,7 +67,10 @@ class _Read:
     documents: dict[str, list[Document]] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
     """Those with comments for us."""
-    findings: list[Finding] = field(default_factory=list)
+    broken: dict[str, Finding] = field(default_factory=dict)
+    """What is not YAML, templates of another tool too."""
+    templates: set[str] = field(default_factory=set)
+    """Those of `broken` that another tool may fill in first."""
     plain: set[str] = field(default_factory=set)
     """Files that are not encrypted."""
 
@@ -78,21 +81,25 @@ def lint(inputs: Inputs, outside: Outside, progress: Progress) -> Linted:
     scans = [outside.scan(chunk) for chunk in chunks]
     read = _read(inputs.files, outside)
     graph = Graph(_kustomizations(read), set(inputs.files))
-    findings = [*read.findings]
+    # What kustomize reads as it stands is no template, whatever it looks like: Vault's annotations have braces too.
+    templates = read.templates - graph.parsed(graph.kustomizations.values())
+    findings = [finding for file, finding in read.broken.items() if file not in templates]
+    # Of a folder whose kustomization cannot be read nobody knows what is applied.
+    unknown = tuple(file.removesuffix(posixpath.basename(file)) for file in read.broken if is_kustomization(file))
     for item in graph.kustomizations.values():
         findings += kustomizations.check_fields(item)
-        findings += secrets.check_generators(item, read.plain)
+        findings += secrets.check_generators(item, read.plain, outside.read)
     for file, documents in read.documents.items():
         if file in read.plain:
             for resource in _as_declared(documents):
                 findings += secrets.check_object(resource)
-        if file not in graph.referenced and not _TESTS.search(file):
+        if file not in graph.referenced and not _TESTS.search(file) and not file.startswith(unknown):
             findings += _check(_as_declared(documents), (), inputs)
     rendered = _Rendering(inputs, outside, graph, read, progress)
     findings += rendered.findings()
     for scan in scans:
         findings += scan.result()
-    kept = distinct(allowing.not_allowed(_once_a_line(findings), read.texts))
+    kept = distinct(_causes(list(allowing.not_allowed(_once_a_line(findings), read.texts)), graph))
     return Linted(findings=tuple(_folded(kept)), skipped=tuple(rendered.skipped), overlays=rendered.built)
 
 
@@ -102,6 +109,19 @@ def _once_a_line(findings: Sequence[Finding]) -> Iterator[Finding]:
     for item in findings:
         if item.rule != "token-like-string" or (item.file, item.line) not in plain:
             yield item
+
+
+def _causes(findings: Sequence[Finding], graph: Graph) -> Iterator[Finding]:
+    """The findings without the failed builds that a finding on one of the files already explains."""
+    broken = {item.file for item in findings if item.rule == "yaml-invalid"}
+    doubled = {item.file for item in findings if item.rule == "yaml-duplicate-key"}
+    for item in findings:
+        if item.rule == "kustomize-build-failed":
+            closure = graph.closure(graph.kustomizations[posixpath.dirname(item.file)])
+            causes = broken | doubled if "already defined" in item.message else broken
+            if causes & {item.file, *graph.parsed(closure)}:
+                continue
+        yield item
 
 
 def _folded(findings: Sequence[Finding]) -> Iterator[Finding]:
@@ -134,10 +154,11 @@ def _read(files: Sequence[str], outside: Outside) -> _Read:
             found.documents[name] = outside.parse(name, content)
         except UnicodeDecodeError as error:
             line = data.count(b"\n", 0, error.start) + 1
-            found.findings.append(Finding(name, line, "yaml-invalid", "it is not UTF-8 text"))
+            found.broken[name] = Finding(name, line, "yaml-invalid", "it is not UTF-8 text")
         except NotYaml as error:
-            if not name.endswith(".json") and not _TEMPLATE.search(content):
-                found.findings.append(Finding(name, error.line, "yaml-invalid", f"not YAML: {error.problem}"))
+            found.broken[name] = Finding(name, error.line, "yaml-invalid", f"not YAML: {error.problem}")
+            if name.endswith(".json") or _TEMPLATE.search(content):
+                found.templates.add(name)
     return found
 
 
@@ -179,8 +200,11 @@ def _check(
             continue
         yield from sealed.check_sealed(resource)
         yield from vault.check_vault(resource, config_maps, inputs.kv2_mounts)
+        for image, say in vault.agent_images(resource):
+            yield from images.check_image(image, say, inputs.registries, ())
         for container in containers(resource):
-            yield from images.check_image(container, inputs.registries, entries)
+            image = text(container.value, "image")
+            yield from images.check_image(image, container.finding, inputs.registries, entries)
             yield from workloads.check_container(container)
 
 

@@ -114,6 +114,16 @@ def test_every_finding_can_be_switched_off_at_its_line_with_a_reason(tmp_path: P
     assert lint(tmp_path).stdout.startswith("No findings: ")
 
 
+def test_a_build_that_fails_for_a_key_that_stands_twice_is_no_second_finding(tmp_path: Path) -> None:
+    service = (FIXTURES / "yaml-duplicate-key" / "fails" / "service.yaml").read_text()
+    overlay = "resources: [../base]\n"
+    files = {f"{name}/kustomization.yaml": overlay for name in ("dev", "prod")}
+    write(tmp_path, **files, **{"base/kustomization.yaml": "resources: [a.yaml]\n", "base/a.yaml": service})
+    assert [item["rule"] for item in findings(lint(tmp_path, "--json"))] == ["yaml-duplicate-key"]
+    write(tmp_path, **{"prod/kustomization.yaml": "resources: [../base, gone.yaml]\n", "base/a.yaml": "a: b\n"})
+    assert {item["file"] for item in findings(lint(tmp_path, "--json"))} == set(files)
+
+
 def test_the_template_is_clean() -> None:
     done = lint("gitops-repo-template")
     assert (done.code, done.stdout.startswith("No findings: ")) == (0, True), done.stdout

@@ -1,5 +1,6 @@
 """What looks like a token and what does not, and style, on single files."""
 
+import base64
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from pipeline.edges import lint_scan
 
 HEX = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b"
 MIXED = "q7Rk2ZxV0bTn9LwYs4Jd"
+UNSEAL = base64.b64encode(bytes(range(7, 256, 8))).decode()
+LOGIN = base64.b64encode(b"robot:hunter2hunter2").decode()
 KEY = "-----BEGIN RSA PRIVATE KEY-----"
 
 
@@ -29,6 +32,17 @@ def found(folder: Path, text: str, name: str = "a.yaml") -> list[tuple[int, str]
         f"api_key: {HEX}\n",
         f"apiKey: '{MIXED}'\n",
         f"TOKEN={MIXED}\n",
+        f"VAULT_TOKEN=hvs.CAESI{MIXED}\n",
+        f"a: hvb.{MIXED}_{MIXED}-x\n",
+        f'{{"a": "hvr.{MIXED}abcd"}}\n',
+        f"git clone https://github_pat_{'1A' * 11}_{'aB3' * 19}@github.com/a/b\n",
+        f"a: AIzaSy{'aB3-' * 8}x\n",
+        f"# AGE-SECRET-KEY-1{'QPZ9' * 14}AB\n",
+        f"vault_unseal_key: {UNSEAL}\n",
+        f"Unseal Key 1: {UNSEAL}\n",
+        f"VAULT_UNSEAL_KEY_1='{UNSEAL}'\n",
+        f'{{"auths": {{"registry.oud.kr": {{"auth": "{LOGIN}"}}}}}}\n',
+        f"auth: {LOGIN}\n",
     ],
 )
 def test_tokens_are_found_in_any_file(tmp_path: Path, text: str) -> None:
@@ -48,6 +62,17 @@ def test_tokens_are_found_in_any_file(tmp_path: Path, text: str) -> None:
         "tokenSecretRef: 3f2504e0-4f89-11d3-9a0c-0305e82c3301\n",
         "api_key: abcdefghijklmnopqrstuvwxyz\n",
         f"kind: SealedSecret\nspec:\n  encryptedData:\n    token: {MIXED * 3}\n",
+        "a: hvs.your-vault-token-goes-here\nb: hvs.YOUR_VAULT_TOKEN_GOES_HERE\nc: hvs.xxxxxxxxxxxxxxxxxxxxxxxx1\n",
+        f"a: hvs.{MIXED[:10]}\n",  # shorter than a token is
+        f"a: {MIXED}AIza{'aB3x' * 8}abc{MIXED}\n",  # a part of something longer
+        f"age: age1{'qpz9' * 14}ab\n",  # a public key
+        f"vault_unseal_key: ${{UNSEAL_KEY}}\nunseal_key: <{UNSEAL}>\n",
+        f'"auth": "{base64.b64encode(b"user:${PASSWORD}").decode()}"\n',
+        f'"auth": "{base64.b64encode(b"user:password").decode()}"\n',
+        f'"auth": "{base64.b64encode(b"no login at all").decode()}"\n',
+        "auth: kubernetes\nb: {auth: sha256/abcd}\n",
+        f"kind: SealedSecret\nspec:\n  encryptedData:\n    auth: AgB{UNSEAL}\n    unseal_key: AgB{UNSEAL}\n",
+        f"image: vault@sha256:{HEX}{HEX[:24]}\nchecksum: {HEX}\n",
         f"token: {MIXED * 9}\n",  # longer than a token is
     ],
 )

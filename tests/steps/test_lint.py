@@ -120,6 +120,29 @@ def test_secrets(text: str, expected: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("generator", "expected"),
+    [
+        ("literals: [A=b, REDIS_PASSWORD=s3cr3tPassw0rd!x]", ["k/kustomization.yaml:2 secret-in-config"]),
+        ("literals:\n      - A=b\n      - 'REDIS_PASSWORD=\"hunter2\"'", ["k/kustomization.yaml:4 secret-in-config"]),
+        ("literals: [REDIS_PASSWORD=, 'API_TOKEN=${TOKEN}', PASSWORD_FILE=/vault/secrets/a, not a pair]", []),
+        ("envs: [openeg.env]", ["k/openeg.env:3 secret-in-config"]),
+        ("env: openeg.env", ["k/openeg.env:3 secret-in-config"]),
+        ("envs: [sealed.env, missing.env]", []),
+    ],
+)
+def test_what_a_config_map_is_generated_of(generator: str, expected: list[str]) -> None:
+    files = {
+        "k/kustomization.yaml": f"configMapGenerator:\n  - {generator}\n    name: a\nresources: []\n",
+        "k/openeg.env": "# TOKEN=hunter2\nREDIS_HOST=redis\nREDIS_PASSWORD=s3cr3tPassw0rd!x\nTOKEN=''\n",
+        "k/sealed.env": "REDIS_PASSWORD=ENC[AES256_GCM,data:x]\nsops_version=3\n",
+        "other.env": "REDIS_PASSWORD=s3cr3tPassw0rd!x\n",
+    }
+    assert said(files) == expected
+    allowed = files["k/openeg.env"].replace("REDIS_P", "# lint: allow(secret-in-config) for tests alone\nREDIS_P")
+    assert "k/openeg.env" not in "".join(said(files | {"k/openeg.env": allowed}))
+
+
+@pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
         (IMAGE, "${IMAGE}", []),
@@ -143,6 +166,33 @@ def test_workloads(old: str, new: str, expected: list[str]) -> None:
     text = CLEAN.replace(old, new)
     assert text != CLEAN
     assert [item.rule for item in run({"flask.yaml": text}).findings] == expected
+
+
+SERVES = "          ports:\n            - containerPort: 5000\n"
+READY = "          readinessProbe:\n            httpGet:\n              path: /health\n              port: 5000\n"
+ALIVE = "          livenessProbe:\n            tcpSocket:\n              port: 5000\n"
+
+
+@pytest.mark.parametrize(
+    ("left_out", "expected"),
+    [
+        ((ALIVE,), ["it serves a port and has no livenessProbe"]),
+        ((READY,), ["it serves a port and has no readinessProbe"]),
+        ((READY, ALIVE), ["it serves a port and has no readinessProbe and no livenessProbe"]),
+        ((READY, ALIVE, SERVES), ["it has no probe at all"]),
+        ((READY, SERVES), []),
+        ((ALIVE, SERVES), []),
+        (("            readOnlyRootFilesystem: true\n",), ["securityContext lacks readOnlyRootFilesystem: true"]),
+    ],
+)
+def test_the_finding_names_what_is_missing(left_out: tuple[str, ...], expected: list[str]) -> None:
+    text = CLEAN
+    for part in left_out:
+        assert part in text
+        text = text.replace(part, "")
+    found = run({"flask.yaml": text}).findings
+    assert [item.message.partition(": ")[2] for item in found] == expected
+    assert all(RULES[item.rule].severity == "warning" for item in found)
 
 
 @pytest.mark.parametrize(
@@ -236,6 +286,63 @@ READS_V2 = '{{ with secret "kv/a" }}{{ .Data.data.x }}{{ end }}'
 def test_vault(annotations: Mapping[str, str], command: str, expected: list[str]) -> None:
     found = run({"flask.yaml": pods(annotations, command)}, kv2_mounts=("openeg",)).findings
     assert [item.rule for item in found] == expected
+
+
+@pytest.mark.parametrize(
+    ("shell", "script", "loaded"),
+    [
+        ("/bin/sh", "source /vault/secrets/a && exec flask run", False),
+        ("sh", 'set -e; [ -f /vault/secrets/a ] && source "/vault/secrets/a"', False),
+        ("/usr/bin/env, sh", "source /vault/secrets/a", False),
+        ("/bin/sh", ". /vault/secrets/a && exec flask run", True),
+        ("/bin/sh", "source /vault/secrets/a || . /vault/secrets/a", True),
+        ("/bin/sh", 'exec bash -c "source /vault/secrets/a"', True),
+        ("/bin/bash", "source /vault/secrets/a && exec flask run", True),
+        ("sh", 'for f in /vault/secrets/*; do source "$f"; done', False),
+        ("sh", 'for f in /vault/secrets/*.env; do . "$f"; done', True),
+        ("bash", 'for f in /vault/secrets/*; do source "$f"; done', True),
+        ("bash", ". /vault/secrets/a", True),
+    ],
+)
+def test_sh_does_not_load_with_source(shell: str, script: str, loaded: bool) -> None:
+    text = pods({SECRET_A: "openeg/data/a", TEMPLATE_A: "x"}, script)
+    inline = text.replace("[sh, -c,", f"[{shell}, -c,")
+    mounted = text.replace(f"[sh, -c, '{script}']", f"[{shell}, /scripts/start.sh]").replace(
+        "      containers:\n", "      volumes: [{name: s, configMap: {name: start}}]\n      containers:\n"
+    )
+    start = CONFIG.replace("name: a", "name: start") + "  start.sh: |\n    "
+    hashbang = "#!/bin/sh" if shell.endswith("sh") and "bash" not in shell else "#!/usr/bin/env bash"
+    for whole in (inline, f"{mounted}---\n{start}{script}\n", f"{mounted}---\n{start}{hashbang}\n    {script}\n"):
+        found = run({"flask.yaml": whole}).findings
+        assert [(item.line, item.rule) for item in found] == ([] if loaded else [(12, "vault-file-not-loaded")])
+        assert all(item.message.endswith(("write `. /vault/secrets/a`", 'write `. "$f"`')) for item in found)
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        ("hashicorp/vault:1.21.1", []),
+        ("${VAULT_IMAGE}", []),
+        ("hashicorp/vault:1.21", ["image-tag-partial"]),
+        ("hashicorp/vault:latest", ["image-tag-mutable"]),
+        ("hashicorp/vault", ["image-tag-missing"]),
+        ("quay.io/hashicorp/vault:1.21.1", ["image-registry-unknown"]),
+    ],
+)
+def test_the_image_that_the_injector_puts_into_pods_is_held_to_the_rules(image: str, expected: list[str]) -> None:
+    ports = "          ports:\n"
+    variable = f"          env:\n            - name: AGENT_INJECT_VAULT_IMAGE\n              value: {image}\n"
+    annotated, injector = pods({"agent-image": image}), CLEAN.replace(ports, variable + ports)
+    registries = ("registry.oud.kr", "docker.io")
+    for text, line in ((annotated, 12), (injector, 23)):
+        assert said({"a.yaml": text}, registries=registries) == [f"a.yaml:{line} {rule}" for rule in expected]
+        files = {"k/kustomization.yaml": "resources: [a.yaml]\nimages: []\n", "k/a.yaml": text}
+        rendered = {"k": Rendered(f"# moved down\n\n{text}")}
+        assert said(files, rendered, registries=registries) == [f"k/a.yaml:{line} {rule}" for rule in expected]
+        for rule in expected:
+            lines = text.splitlines(keepends=True)
+            lines.insert(line - 1, f"# lint: allow({rule}) for tests\n")
+            assert said({"a.yaml": "".join(lines)}, registries=registries) == []
 
 
 def test_a_start_script_can_come_from_a_config_map() -> None:
@@ -337,6 +444,30 @@ def test_templates_of_charts_and_of_other_tools_are_no_broken_yaml() -> None:
         "broken/a.yaml": "a: [\n",
     }
     assert said(files) == ["broken/a.yaml:2 yaml-invalid"]
+
+
+@pytest.mark.parametrize("broken", ["base/flask.yaml", "base/kustomization.yaml", "base/patch.yaml", "base/old.yaml"])
+@pytest.mark.parametrize("line", ["a: [", "a: '{{ with secret }}'\nb: ["])
+def test_a_broken_file_is_told_once_and_not_at_each_overlay_that_needs_it(broken: str, line: str) -> None:
+    files = {
+        "base/kustomization.yaml": "resources: [flask.yaml]\npatches: [{path: patch.yaml}]\n"
+        "patchesStrategicMerge: [old.yaml]\nconfigMapGenerator: [{files: [t.yaml]}]\n",
+        "base/flask.yaml": CLEAN.replace(IMAGE, "flask"),
+        "base/patch.yaml": CLEAN,
+        "base/old.yaml": CLEAN,
+        "base/t.yaml": "a: {{ with secret }}\nb: [\n",  # a template, which kustomize does not look into
+        **{f"{name}/kustomization.yaml": "resources: [../base]\n" for name in ("dev", "prod")},
+        "alone/kustomization.yaml": "resources: []\n",
+    }
+    rendered = dict.fromkeys(("dev", "prod"), Rendered(problem="MalformedYAMLError: yaml: line 9"))
+    rendered["alone"] = Rendered(problem="Error: something else")
+    built = [item for item in said(files, rendered) if "build" in item]
+    assert built == [f"{name}/kustomization.yaml:1 kustomize-build-failed" for name in ("alone", "dev", "prod")]
+    text = f"{line}\n"
+    assert [item for item in said(files | {broken: text}, rendered) if "deprecated" not in item] == [
+        "alone/kustomization.yaml:1 kustomize-build-failed",
+        f"{broken}:{text.count(chr(10)) + 1} yaml-invalid",
+    ]
 
 
 def test_patches_and_test_data_are_not_taken_for_manifests() -> None:

@@ -2,12 +2,12 @@
 
 import posixpath
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from pipeline.core.kustomization import KUSTOMIZATION_NAMES
-from pipeline.core.lint.values import Map, items, maps, text, walk
+from pipeline.core.lint.values import Map, Seq, items, maps, text, walk
 
 _KEYS_OF_KUSTOMIZE = {"resources", "bases", "components", "images", "patches", "patchesStrategicMerge", "namespace"}
 
@@ -40,6 +40,13 @@ class Kustomization:
             for item in items(self.value, key)
             if isinstance(item, str)
         )
+
+    @property
+    def patches(self) -> Iterator[str]:
+        """The files of its patches, as written, under the old keys too."""
+        for key in ("patches", "patchesJson6902", "patchesStrategicMerge"):
+            for item in items(self.value, key):
+                yield item if isinstance(item, str) else text(item, "path")
 
     @property
     def hosts(self) -> frozenset[str]:
@@ -94,6 +101,12 @@ class Graph:
                 if path in self.files:
                     yield path
 
+    def parsed(self, kustomizations: Iterable[Kustomization]) -> frozenset[str]:
+        """The files that kustomize reads as YAML for them: manifests, patches, kustomizations that they refer to."""
+        paths = {_join(item.folder, entry) for item in kustomizations for entry in (*item.followed, *item.patches)}
+        inner = {posixpath.join(path, name) for path in paths for name in KUSTOMIZATION_NAMES}
+        return frozenset(path for path in paths | inner if path in self.files)
+
     def _parts(self, item: Kustomization) -> Iterator[str]:
         for entry in item.followed:
             folder = _join(item.folder, entry)
@@ -114,15 +127,15 @@ def looks_like_one(value: object) -> bool:
     return version.startswith("kustomize.config.k8s.io/") or (not version and bool(value.keys() & _KEYS_OF_KUSTOMIZE))
 
 
-def generated_files(item: Kustomization, key: str) -> Iterator[tuple[int, str]]:
-    """Line and path of each file that a generator of the kustomization reads."""
+def generated_files(item: Kustomization, key: str, *inputs: str) -> Iterator[tuple[int, str]]:
+    """Line and path of each file that a generator of the kustomization reads by one of the inputs."""
     for generator in maps(item.value, key):
-        for inputs in ("files", "envs"):
-            for entry in items(generator, inputs):
+        for name in inputs:
+            value = generator.get(name)
+            for entry in value if isinstance(value, Seq) else [value]:
                 if isinstance(entry, str):
-                    yield generator.line_of(inputs), _join(item.folder, entry.partition("=")[2] or entry)
-        if text(generator, "env"):
-            yield generator.line_of("env"), _join(item.folder, text(generator, "env"))
+                    path = entry.partition("=")[2] if name == "files" else ""
+                    yield generator.line_of(name), _join(item.folder, path or entry)
 
 
 def _join(folder: str, path: str) -> str:

@@ -1,14 +1,16 @@
 """Images of containers: their tags, their registries, and `images:` entries that change nothing."""
 
 import re
-from collections.abc import Collection, Iterator, Sequence
-from typing import Literal
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Literal, TypeAlias
 
 from pipeline.core.image import split_reference, split_registry
 from pipeline.core.lint.finding import Finding, Place
 from pipeline.core.lint.graph import Kustomization
-from pipeline.core.lint.resources import Container
 from pipeline.core.lint.values import Map, is_placeholder, items, maps, text
+
+Say: TypeAlias = Callable[[str, str], Finding]
+"""Rule and message to a finding where the image is named."""
 
 _MOVING = re.compile(
     r"(?:latest|main|master|trunk|head|develop|development|dev|devel|stable|edge|nightly|canary|rolling|current|next"
@@ -39,27 +41,24 @@ def stability(tag: str) -> Literal["fixed", "partial", "moving"]:
 
 
 def check_image(
-    container: Container, registries: Sequence[str], entries: Sequence[tuple[Kustomization, Map]]
+    image: str, say: Say, registries: Sequence[str], entries: Sequence[tuple[Kustomization, Map]]
 ) -> Iterator[Finding]:
-    """The findings on one container's image. `entries` are the `images:` entries that may have set it."""
-    image = text(container.value, "image")
+    """The findings on one image. `entries` are the `images:` entries that may have set it."""
     if is_placeholder(image):
         return
     repository, tag, digest = split_reference(image)
     place = _entry_of(repository, tag, digest, entries)
     if digest is None and tag is None:
-        yield _at(place, container, "image-tag-missing", f"the image {image} has neither tag nor digest")
+        yield _at(place, say("image-tag-missing", f"the image {image} has neither tag nor digest"))
     elif digest is None and tag is not None:
         kind = stability(tag)
         if kind == "moving":
-            yield _at(place, container, "image-tag-mutable", f"the tag of {image} is one that moves")
+            yield _at(place, say("image-tag-mutable", f"the tag of {image} is one that moves"))
         elif kind == "partial":
-            yield _at(place, container, "image-tag-partial", f"the tag of {image} is no full version")
+            yield _at(place, say("image-tag-partial", f"the tag of {image} is no full version"))
     if registries and not any(_inside(repository, registry) for registry in registries):
         host = split_registry(repository)[0]
-        yield _at(
-            place, container, "image-registry-unknown", f"{image} comes from {host}, which is not in lint.registries"
-        )
+        yield _at(place, say("image-registry-unknown", f"{image} comes from {host}, which is not in lint.registries"))
 
 
 def _inside(repository: str, registry: str) -> bool:
@@ -67,12 +66,11 @@ def _inside(repository: str, registry: str) -> bool:
     return whole == allowed or whole.startswith(f"{allowed}/")
 
 
-def _at(place: Place | None, container: Container, rule: str, message: str) -> Finding:
-    """The finding, at the `images:` entry where one has set the image, else at the container."""
-    finding = container.finding(rule, message)
+def _at(place: Place | None, finding: Finding) -> Finding:
+    """The finding, at the `images:` entry where one has set the image, else where it is."""
     if place is None:
         return finding
-    return Finding(*place, rule, finding.message, ((finding.file, finding.line), *finding.allowed_at))
+    return Finding(*place, finding.rule, finding.message, ((finding.file, finding.line), *finding.allowed_at))
 
 
 def _entry_of(

@@ -74,6 +74,8 @@ class Container:
     resource: Resource
     pod: Map
     value: Map
+    declared: Map
+    """The same in its file; empty where it was not found there."""
     initial: bool
     line: int
     allowed_at: tuple[Place, ...]
@@ -130,7 +132,7 @@ def containers(resource: Resource) -> Iterator[Container]:
             places = [(resource.file, item) for item in sorted(own)] + pod_places
             image_line = source.line_of("image") if line else 0
             yield Container(
-                resource, pod, value, key != "containers", image_line or line or resource.line, tuple(places)
+                resource, pod, value, source, key != "containers", image_line or line or resource.line, tuple(places)
             )
 
 

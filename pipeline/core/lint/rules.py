@@ -99,8 +99,8 @@ RULES = _table(
         "token-like-string",
         "error",
         "A string looks like a key or a token",
-        "Keys of clouds, registries and chat systems have forms that scanners of public repositories find within "
-        "minutes.",
+        "Keys of clouds, registries, Vault and chat systems have forms that scanners of public repositories find "
+        "within minutes.",
         "Revoke the token first, then remove it. An example that never was valid can be allowed with that reason.",
     ),
     Rule(
@@ -144,20 +144,22 @@ RULES = _table(
         "vault-file-not-loaded",
         "error",
         "The start script does not load a file that Vault's agent writes",
-        "The pod's command reads some files of `/vault/secrets` by name and leaves this one out: its variables "
-        "are missing at run time.",
-        "Load it in the start script (`. /vault/secrets/NAME`), or remove the annotation. Where the application "
-        "reads the file by itself, allow it with that reason.",
+        "The pod's command reads some files of `/vault/secrets` by name and leaves this one out, or loads it with "
+        "`source` under `sh`: bash has `source`, Debian's `sh` does not. Its variables are missing at run time.",
+        "Load it in the start script (`. /vault/secrets/NAME`, which every shell knows), or remove the annotation. "
+        "Where the application reads the file by itself, allow it with that reason.",
     ),
     # workloads
     Rule(
         "probe-missing",
         "warning",
-        "A container has no probe",
+        "A container lacks a probe",
         "Without a readinessProbe a pod counts as ready at once: traffic reaches it before it can answer, and a "
-        "broken version replaces a good one without being noticed.",
-        "Add a readinessProbe to what serves a port. A livenessProbe is for what can hang: it restarts the "
-        "container, so let it check the process alone and nothing that it depends on.",
+        "broken version replaces a good one without being noticed. Without a livenessProbe one that hangs stays so "
+        "until somebody restarts it.",
+        "Add a readinessProbe to what serves a port. A livenessProbe restarts the container, so let it check the "
+        "process alone and nothing that it depends on; where a process ends by itself when it can go no further, "
+        "leave it out and allow that with the reason.",
     ),
     Rule(
         "resources-missing",
@@ -172,9 +174,10 @@ RULES = _table(
         "warning",
         "A container's security context is not restricted",
         "What the Pod Security Standard `restricted` asks for takes the most used ways out of a container, and "
-        "costs nothing where the application needs none of them.",
-        "Set `allowPrivilegeEscalation: false`, `capabilities: {drop: [ALL]}` and, for the pod, `seccompProfile: "
-        "{type: RuntimeDefault}`.",
+        "costs nothing where the application needs none of them. A root file system that cannot be written keeps an "
+        "intruder from leaving programs there; the standard does not ask for it.",
+        "Set `allowPrivilegeEscalation: false`, `readOnlyRootFilesystem: true`, `capabilities: {drop: [ALL]}` and, for "
+        "the pod, `seccompProfile: {type: RuntimeDefault}`. What must be written goes to an `emptyDir` of its own.",
     ),
     Rule(
         "container-root",

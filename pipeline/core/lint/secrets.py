@@ -3,12 +3,12 @@
 import base64
 import binascii
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from pipeline.core.lint.finding import Finding
 from pipeline.core.lint.graph import Kustomization, generated_files
 from pipeline.core.lint.resources import Resource, pod_path
-from pipeline.core.lint.values import dig, is_placeholder, items, mapping, maps, text
+from pipeline.core.lint.values import Seq, dig, is_placeholder, items, mapping, maps, text
 
 _SENSITIVE = re.compile(
     r"(?:^|[_.-])(?:pass(?:word|wd|phrase)?|pwd|token|secret|api[_-]?key|private[_-]?key|access[_-]?key|secret[_-]?key"
@@ -113,11 +113,13 @@ def _gives_away(name: str, value: object) -> bool:
     return not refers
 
 
-def check_generators(kustomization: Kustomization, plain_files: Collection[str]) -> Iterator[Finding]:
+def check_generators(
+    kustomization: Kustomization, plain_files: Collection[str], read: Callable[[str], bytes]
+) -> Iterator[Finding]:
     """Secrets that a kustomization makes of literals, or of files that lie in the repository in plain text."""
     for generator in maps(kustomization.value, "secretGenerator"):
-        pairs = [str(item).partition("=") for item in items(generator, "literals")]
-        if shown := [name for name, _, value in pairs if _is_shown(value)]:
+        pairs = [_pair(str(item)) for item in items(generator, "literals")]
+        if shown := [name for name, value in pairs if _is_shown(value)]:
             said = f"{_listed(shown)} can be read by all who read the repository"
             yield Finding(
                 kustomization.file,
@@ -126,8 +128,38 @@ def check_generators(kustomization: Kustomization, plain_files: Collection[str])
                 f"secretGenerator {text(generator, 'name')}: {said}",
                 ((kustomization.file, generator.line),),
             )
-    for line, path in generated_files(kustomization, "secretGenerator"):
+    for line, path in generated_files(kustomization, "secretGenerator", "files", "envs", "env"):
         if path in plain_files:
             yield Finding(
                 kustomization.file, line, "secret-plaintext", f"the secret is made of {path}, which is plain text"
             )
+    yield from _config_maps(kustomization, plain_files, read)
+
+
+def _config_maps(
+    kustomization: Kustomization, plain_files: Collection[str], read: Callable[[str], bytes]
+) -> Iterator[Finding]:
+    """What a generated ConfigMap gives away, at the literal or at the line of the file of variables."""
+    written = [
+        (kustomization.file, line, str(item))
+        for generator in maps(kustomization.value, "configMapGenerator")
+        if isinstance(literals := generator.get("literals"), Seq)
+        for line, item in zip(literals.lines, literals, strict=True)
+    ]
+    for _, path in generated_files(kustomization, "configMapGenerator", "envs", "env"):
+        if path in plain_files:
+            lines = read(path).decode("utf-8-sig", errors="replace").splitlines()
+            written += [(path, number, line) for number, line in enumerate(lines, 1)]
+    for file, line, item in written:
+        name, value = _pair(item)
+        if _gives_away(name, value):
+            yield Finding(
+                file, line, "secret-in-config", f"{name} looks like a secret, and becomes part of a ConfigMap"
+            )
+
+
+def _pair(literal: str) -> tuple[str, str]:
+    """Name and value of `NAME=VALUE`. kustomize takes quotes off literals alone, other readers off both."""
+    name, _, value = literal.partition("=")
+    quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
+    return name.strip(), value[1:-1] if quoted else value

@@ -5,16 +5,22 @@ https://developer.hashicorp.com/vault/docs/platform/k8s/injector/annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 
 from pipeline.core.lint.finding import Finding
-from pipeline.core.lint.resources import Resource, pod_path
+from pipeline.core.lint.images import Say
+from pipeline.core.lint.resources import Container, Resource, containers, pod_path
 from pipeline.core.lint.values import Map, is_placeholder, mapping, maps, text, walk
 
 _PREFIX = "vault.hashicorp.com/"
 _SECRET, _TEMPLATE, _TEMPLATE_FILE = "agent-inject-secret-", "agent-inject-template-", "agent-inject-template-file-"
 _FILE, _DEFAULT = "agent-inject-file-", "agent-inject-default-template"
+_AGENT_IMAGE = "AGENT_INJECT_VAULT_IMAGE"
 _FOLDER = "/vault/secrets"
 _READ = re.compile(r"""\bsecret\s+["'`]([^"'`]+)["'`]""")
+_OTHER_SHELL = re.compile(r"\b(?:ba|z|k)sh\b")
+_NO_SOURCE = "the start script loads it with `source`, which sh need not have"
 _KV2_DATA = ".Data.data"
 
 
@@ -60,6 +66,25 @@ def check_vault(resource: Resource, config_maps: Mapping[str, Map], kv2_mounts: 
     )
 
 
+def agent_images(resource: Resource) -> Iterator[tuple[str, Say]]:
+    """The images that the injector puts into pods: an annotation of the pod's own, or a variable of the injector."""
+    where = (*(pod_path(resource) or ())[:-1], "metadata", "annotations", f"{_PREFIX}agent-image")
+    if pod_path(resource) and (image := text(resource.value, *where)):
+        yield image, lambda rule, message: resource.finding(rule, message, *where)
+    for container in containers(resource):
+        if image := text(_variable(container.value), "value"):
+            line = _variable(container.declared).lines.get("value", container.line)
+            yield image, partial(_said_at, container, line)
+
+
+def _variable(container: Map) -> Map:
+    return next((item for item in maps(container, "env") if text(item, "name") == _AGENT_IMAGE), Map())
+
+
+def _said_at(container: Container, line: int, rule: str, message: str) -> Finding:
+    return replace(container.finding(rule, message), line=line)
+
+
 def _injects(found: Mapping[str, str]) -> bool:
     return any(key.startswith(("agent-inject-secret-", "agent-inject-template-")) for key in found) and (
         found.get("agent-inject", "true").lower() != "false"
@@ -86,28 +111,49 @@ def _not_loaded(
     secrets: Mapping[str, str], found: Mapping[str, str], pod: Map, config_maps: Mapping[str, Map]
 ) -> Iterator[tuple[str, str]]:
     """Secrets whose file no start script reads, where the pod's start scripts read such files by name."""
-    script = _scripts(pod, config_maps)
+    scripts = list(_scripts(pod, config_maps))
     folder = found.get("secret-volume-path", _FOLDER).rstrip("/")
-    named = set(re.findall(rf"{re.escape(folder)}/([\w.*$?{{}}/-]*)", script))
+    inside = [name for name in secrets if f"secret-volume-path-{name}" not in found]
+    named = {name for script, _ in scripts for name in re.findall(rf"{re.escape(folder)}/([\w.*$?{{}}/-]*)", script)}
+    loop = re.compile(
+        rf"""\bfor\s+(\w+)\s+in\s+{re.escape(folder)}/\S*\*[^#]{{0,2000}}?\bsource\s+["']?(\$\{{?\1\b\}}?)"""
+    )
+    if looped := next((match for script, in_sh in scripts if in_sh and (match := loop.search(script))), None):
+        yield from ((name, f'{_NO_SOURCE}: write `. "{looped[2]}"`') for name in inside)
     if not named or any(re.search(r"[*$?]|^$", item) for item in named):
         return  # none is read in a way that can be seen, or all of them are
-    for name in secrets:
+    loads = [
+        (word == "source" and in_sh, name)
+        for script, in_sh in scripts
+        for word, name in re.findall(rf"""(?<![^\s;&|({{])(\.|source)\s+["']?{re.escape(folder)}/([\w.-]+)""", script)
+    ]
+    in_vain = {name for vain, name in loads if vain} - {name for vain, name in loads if not vain}
+    for name in inside:
         file = found.get(_FILE + name, name).rpartition("/")[2]
-        if f"secret-volume-path-{name}" not in found and file not in {item.rpartition("/")[2] for item in named}:
+        if file in in_vain:
+            yield name, f"{_NO_SOURCE}: write `. {folder}/{file}`"
+        elif file not in {item.rpartition("/")[2] for item in named}:
             yield name, f"the start script reads {', '.join(sorted(named))} in {folder}, but not {file}"
 
 
-def _scripts(pod: Map, config_maps: Mapping[str, Map]) -> str:
-    """The commands of the pod's containers, and the ConfigMaps that are mounted into it, as text."""
-    texts = [
-        item
-        for key in ("initContainers", "containers")
-        for container in maps(pod, key)
-        for part in ("command", "args", "lifecycle", "env")
-        for item in walk(container.get(part))
-        if isinstance(item, str)
-    ]
+def _scripts(pod: Map, config_maps: Mapping[str, Map]) -> Iterator[tuple[str, bool]]:
+    """The commands of the pod's containers, and the ConfigMaps that are mounted into it, each with whether sh runs it.
+
+    A script that bash may run in the end counts as bash's.
+    """
+    run_by_sh: set[str] = set()
+    for container in (*maps(pod, "initContainers"), *maps(pod, "containers")):
+        command = [item for part in ("command", "args") for item in _texts(container.get(part))]
+        names = {item.rpartition("/")[2] for item in command}
+        in_sh = "sh" in names and not _OTHER_SHELL.search("\n".join(command))
+        run_by_sh |= names if in_sh else set()
+        yield from ((item, in_sh) for item in command)
+        yield from ((item, False) for part in ("lifecycle", "env") for item in _texts(container.get(part)))
     for volume in maps(pod, "volumes"):
-        name = text(volume, "configMap", "name")
-        texts += [str(item) for item in mapping(config_maps.get(name), "data").values()]
-    return "\n".join(texts)
+        for key, value in mapping(config_maps.get(text(volume, "configMap", "name")), "data").items():
+            script = str(value)
+            yield script, bool(re.match(r"#!.*\bsh\b", script) or (key in run_by_sh and not script.startswith("#!")))
+
+
+def _texts(value: object) -> Iterator[str]:
+    return (item for item in walk(value) if isinstance(item, str))

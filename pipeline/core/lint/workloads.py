@@ -24,11 +24,11 @@ def _probes(container: Container) -> Iterator[Finding]:
     if not container.lasting:
         return
     value = container.value
-    probed = any(name in value for name in ("livenessProbe", "readinessProbe", "startupProbe"))
     serves = any(not _NOT_SERVED.search(text(port, "name")) for port in maps(value, "ports"))
-    if serves and "readinessProbe" not in value:
-        yield container.finding("probe-missing", "it serves a port and has no readinessProbe")
-    elif not probed:
+    missing = [name for name in ("readinessProbe", "livenessProbe") if name not in value]
+    if serves and missing:
+        yield container.finding("probe-missing", f"it serves a port and has no {' and no '.join(missing)}")
+    elif len(missing) == 2 and "startupProbe" not in value:
         yield container.finding("probe-missing", "it has no probe at all")
 
 
@@ -64,6 +64,8 @@ def _security(container: Container) -> Iterator[Finding]:
     missing = []
     if own.get("allowPrivilegeEscalation") is not False:
         missing.append("allowPrivilegeEscalation: false")
+    if own.get("readOnlyRootFilesystem") is not True:
+        missing.append("readOnlyRootFilesystem: true")
     if "ALL" not in (str(item).upper() for item in items(own, "capabilities", "drop")):
         missing.append("capabilities.drop: [ALL]")
     if _either(container, "seccompProfile") is None:
