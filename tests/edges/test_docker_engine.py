@@ -1,5 +1,6 @@
 """The Docker SDK against a real engine and a real registry, and its streams as engines really write them."""
 
+import contextlib
 import os
 import shutil
 import socket
@@ -13,6 +14,7 @@ from typing import Any
 
 import docker
 import pytest
+from docker.errors import NotFound
 
 from pipeline.core.progress import Silent
 from pipeline.core.secret import Secret
@@ -75,7 +77,8 @@ def clean(repository: str) -> None:
     """Leave nothing of a test in the engine."""
     client = docker.from_env()
     for image in client.images.list(name=repository):
-        client.images.remove(str(image.id), force=True)
+        with contextlib.suppress(NotFound):  # whoever cleans the engine meanwhile may have been first
+            client.images.remove(str(image.id), force=True)
     client.images.prune(filters={"label": f"{REVISION_LABEL}={COMMIT}"})
     client.close()
 
