@@ -99,14 +99,16 @@ def test_one_step_builds_a_real_image_and_deploys_it(scene: Scene, tmp_path: Pat
             "several-environments-one-after-the-other",
             {name: {"openegflask", *OTHERS} for name in ("dev", "staging", "production")},
         ),
-        # act keeps the outputs of a matrix's first job alone. GitHub keeps all: the self-test fans two results in.
         ("steps-in-jobs-of-their-own", {"production": {"openegflask"}}),
     ],
 )
 def test_an_example_deploys_what_it_says(
     scene: Scene, tmp_path: Path, tools: Path, name: str, deployed: Mapping[str, set[str]]
 ) -> None:
-    deploy_by(name, scene, tmp_path, tools, deployed, *SOURCES)
+    # act keeps the outputs of one job of a matrix, whichever ends first, so only one is run of the last example. GitHub
+    # keeps all: the self-test fans two results in.
+    one = ("--matrix", "service:flask") if name == "steps-in-jobs-of-their-own" else ()
+    deploy_by(name, scene, tmp_path, tools, deployed, *SOURCES, *one)
 
 
 def deploy_by(
