@@ -33,15 +33,29 @@ def _programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("folder", KUSTOMIZATIONS)
 def test_kustomize_builds_it_without_a_word(folder: str, tmp_path: Path) -> None:
-    if COMPONENT_KIND in (TEMPLATE / folder / "kustomization.yaml").read_text():
-        # A component is built where it is used: over what it changes.
-        base = "base/monitoring" if folder == "components/alloy" else "overlays/staging"
-        to = Path(*[".."] * (len(tmp_path.parts) - 1), *TEMPLATE.parts[1:])
-        text = f"resources: [{to}/{base}]\ncomponents: [{to}/{folder}]\n"
-        (tmp_path / "kustomization.yaml").write_text(text)
-        assert built(tmp_path) != built(TEMPLATE / base)
-    else:
-        assert built(TEMPLATE / folder)
+    objects = _objects(folder, tmp_path)
+    assert objects
+    if _is_component(folder):
+        assert objects != built(TEMPLATE / _base_of(folder)), "it changes nothing"
+
+
+def _is_component(folder: str) -> bool:
+    return COMPONENT_KIND in (TEMPLATE / folder / "kustomization.yaml").read_text()
+
+
+def _base_of(component: str) -> str:
+    return "base/monitoring" if component == "components/alloy" else "overlays/staging"
+
+
+def _objects(folder: str, scratch: Path) -> list[Object]:
+    """What kustomize makes of a folder; a component is built where it is used: over what it changes."""
+    if not _is_component(folder):
+        return built(TEMPLATE / folder)
+    place = scratch / folder
+    place.mkdir(parents=True)
+    to = Path(*[".."] * (len(place.parts) - 1), *TEMPLATE.parts[1:])
+    (place / "kustomization.yaml").write_text(f"resources: [{to}/{_base_of(folder)}]\ncomponents: [{to}/{folder}]\n")
+    return built(place)
 
 
 def test_each_object_has_one_owner() -> None:
@@ -162,7 +176,7 @@ def test_kubeconform_knows_every_object(system: System, tmp_path: Path) -> None:
     _write_schemas(system, schemas)
     manifests = tmp_path / "manifests"
     manifests.mkdir()
-    objects = [item for folder in KUSTOMIZATIONS for item in _objects(TEMPLATE / folder)]
+    objects = [item for folder in KUSTOMIZATIONS for item in _objects(folder, tmp_path)]
     objects += documents((TEMPLATE / "argocd/root.yaml").read_text())
     for number, item in enumerate(objects):
         (manifests / f"{number}.json").write_text(json.dumps(item))
@@ -175,10 +189,6 @@ def test_kubeconform_knows_every_object(system: System, tmp_path: Path) -> None:
     wrong = {**next(item for item in objects if item["kind"] == "Deployment"), "spce": {}}
     (manifests / "wrong.json").write_text(json.dumps(wrong))
     assert subprocess.run(command, capture_output=True).returncode == 1
-
-
-def _objects(folder: Path) -> list[Object]:
-    return [] if COMPONENT_KIND in (folder / "kustomization.yaml").read_text() else built(folder)
 
 
 def _write_schemas(system: System, folder: Path) -> None:
