@@ -9,7 +9,6 @@ import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal, TypeVar
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from ruamel.yaml import YAML
@@ -18,6 +17,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
+from pipeline.core.address import server_url
 from pipeline.core.image import DEFAULT_REGISTRY, is_registry, is_repository
 from pipeline.errors import ConfigInvalid
 from pipeline.options import DEFAULT_CHANNEL
@@ -34,15 +34,6 @@ def _expect(holds: Callable[[str], bool], expected: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _is_server(address: str) -> bool:
-    try:
-        parts = urlsplit(address if "://" in address else f"https://{address}")
-        _ = parts.port
-    except ValueError:
-        return False
-    return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.username is None
-
-
 def _is_inside(path: str) -> bool:
     return bool(path) and not path.startswith("/") and posixpath.normpath(path).split("/")[0] != ".."
 
@@ -50,7 +41,10 @@ def _is_inside(path: str) -> bool:
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Registry = Annotated[str, _expect(is_registry, "HOST or HOST:PORT")]
 ImageName = Annotated[str, _expect(is_repository, "an image name: lower case, without a tag")]
-Server = Annotated[str, _expect(_is_server, "HOST:PORT or an http(s) URL, without user and password")]
+Server = Annotated[
+    str,
+    _expect(lambda address: server_url(address) is not None, "HOST:PORT or an http(s) URL, without user and password"),
+]
 Folder = Annotated[str, _expect(_is_inside, "a folder, relative to the repository's root")]
 DEFAULT_KV2_MOUNTS = ("openeg",)
 Order = Literal["ancestry", "arrival", "strict"]

@@ -12,10 +12,11 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import urllib3
 
+from pipeline.core.address import server_url
 from pipeline.core.argocd import MISSHAPEN, Evidence, Pod, State, Tree, parse_state, parse_tree
 from pipeline.core.secret import Secret
 from pipeline.edges.argocd_feed import CONNECTIONS, Feed
@@ -38,16 +39,10 @@ def connect(
 
     Raises UsageError for an address or a token that cannot be one, or certificates that cannot be used.
     """
-    url = server if "://" in server else f"https://{server}"
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError as error:
-        shown = server.rpartition("@")[2]
-        raise UsageError(f"{shown!r} is not the address of an Argo CD: {error}", remedy="Write HOST:PORT.") from None
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None:
+    parts = server_url(server)
+    if parts is None:
         raise UsageError(
-            f"{parts.hostname or server.rpartition('@')[2]!r} is not the address of an Argo CD",
+            f"{server.rpartition('@')[2]!r} is not the address of an Argo CD",  # before the @ may stand a password
             remedy="Write HOST:PORT or an http(s) URL, without user and password: ARGOCD_AUTH_TOKEN says who you are.",
         )
     if not re.fullmatch(r"[\x21-\x7e]+", token.reveal().strip()):

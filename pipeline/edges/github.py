@@ -149,7 +149,7 @@ class Api:
             seconds = _held_up(status, headers, answer)
             if seconds is None:
                 return status, headers, answer
-            seconds *= random.uniform(1, _SPREAD)  # noqa: S311
+            seconds *= random.uniform(1, _SPREAD)  # noqa: S311 -- so that runs do not come back together; no secret
             if seconds > self._patience:
                 raise RateLimited(
                     f"{self._host}: {_message(answer)} The next request may be made in {seconds:.0f} s, "

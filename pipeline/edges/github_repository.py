@@ -225,7 +225,7 @@ class GitHubRepository:
 
         Writes are scarce on GitHub, also those that fail (80 a minute); reads are not.
         """
-        time.sleep(random.uniform(0, _LISTENING_SECONDS))  # noqa: S311
+        time.sleep(random.uniform(0, _LISTENING_SECONDS))  # noqa: S311 -- no secret: each listens for another while
         try:
             return self._head(()).revision != head.revision
         except _OnlyByGitError:  # the branch is gone, as the next read will say

@@ -229,7 +229,7 @@ class _Neighbour:
     def head_and_history(self, branch: str) -> str:
         return self.head(branch)
 
-    def history(self, branch: str, depth: int) -> tuple[str, GitObjects]:  # noqa: ARG002
+    def history(self, branch: str, depth: int) -> tuple[str, GitObjects]:  # noqa: ARG002 -- all of it is here
         return self.head(branch), GitObjects(self.scratch.git)
 
     def relation(self, old: str, new: str) -> Relation:

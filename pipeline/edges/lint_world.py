@@ -17,7 +17,7 @@ _STYLES = (".yamllint", ".yamllint.yaml", ".yamllint.yml")
 @contextmanager
 def open_folder(root: Path) -> Iterator[tuple[tuple[str, ...], tuple[str, ...], Outside]]:
     """The files, what was left out of them, and the outside world for the step. Raises ModuleNotFoundError."""
-    import detect_secrets  # noqa: F401
+    import detect_secrets  # noqa: F401 -- as the next
     import yamllint  # noqa: F401 -- what is missing must be said before anything is done
 
     files, left_out = lint_files.list_files(root)

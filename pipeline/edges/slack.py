@@ -116,7 +116,7 @@ class Webhook:
             raise _error_of(answer.body, channel, answer.status_code)
         return SlackMessage(channel=channel)
 
-    def update(self, at: SlackMessage, message: Message) -> bool:  # noqa: ARG002
+    def update(self, at: SlackMessage, message: Message) -> bool:  # noqa: ARG002 -- as the bot has it
         """A webhook cannot."""
         return False
 

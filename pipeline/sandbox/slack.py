@@ -11,7 +11,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
 
@@ -53,6 +53,8 @@ class Posted:
     text: str
     blocks: list[Any]
     thread_ts: str | None = None
+    attachments: list[Any] = field(default_factory=list)
+    """The older form of what is below the text, which Argo CD's notifications use."""
     edits: int = 0
     """How often it was updated."""
 
@@ -148,8 +150,9 @@ class Slack:
 
     def _add(self, channel: str, arguments: Mapping[str, Any]) -> Posted:
         text, blocks = _content(arguments)
+        attachments = _listed(arguments, "attachments", "invalid_arguments")
         ts = f"{int(time.time())}.{next(self._numbers):06}"
-        posted = Posted(channel, ts, text, blocks, arguments.get("thread_ts"))
+        posted = Posted(channel, ts, text, blocks, arguments.get("thread_ts"), attachments)
         self.messages.append(posted)
         return posted
 
@@ -209,14 +212,7 @@ def _arguments(request: Request) -> Mapping[str, Any]:
 
 def _content(arguments: Mapping[str, Any]) -> tuple[str, list[Any]]:
     """Text and blocks, checked. In a form the blocks are JSON text."""
-    text, blocks = arguments.get("text") or "", arguments.get("blocks") or []
-    if isinstance(blocks, str):
-        try:
-            blocks = json.loads(blocks)
-        except ValueError:
-            raise _Refused("invalid_blocks_format") from None
-    if not isinstance(blocks, list):
-        raise _Refused("invalid_blocks_format")
+    text, blocks = arguments.get("text") or "", _listed(arguments, "blocks", "invalid_blocks_format")
     if not text and not blocks:
         raise _Refused("no_text")
     if len(text) > _LONGEST_TEXT:
@@ -227,6 +223,19 @@ def _content(arguments: Mapping[str, Any]) -> tuple[str, list[Any]]:
     if sum(len(item["text"]) for item in _texts(blocks)) > _LONGEST_BLOCKS:
         raise _Refused("msg_blocks_too_long")
     return text, blocks
+
+
+def _listed(arguments: Mapping[str, Any], name: str, otherwise: str) -> list[Any]:
+    """A list among the arguments, in a form as JSON text; `otherwise` is the error's code."""
+    value = arguments.get(name) or []
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise _Refused(otherwise) from None
+    if not isinstance(value, list):
+        raise _Refused(otherwise)
+    return value
 
 
 def _problems(blocks: list[Any]) -> Iterator[str]:

@@ -170,3 +170,11 @@ def test_messages_can_be_looked_at(client: Client) -> None:
     page = client.get("/").get_data(as_text=True)
     assert '<p><b>done</b> <a href="https://a.example">see</a> &lt;!here&gt; &lt;b&gt;</p>' in page
     assert "<code>why</code> &lt;script&gt;" in page
+
+
+def test_attachments_are_kept_and_must_be_a_list(client: Client, double: Slack) -> None:
+    form = {"channel": "cicd", "text": "x", "token": "sandbox", "attachments": '[{"text": "below"}]'}
+    assert json.loads(client.post("/api/chat.postMessage", data=form).data)["ok"]
+    wrong = client.post("/api/chat.postMessage", data=form | {"attachments": "{"})
+    assert json.loads(wrong.data)["error"] == "invalid_arguments"
+    assert [item.attachments for item in double.messages] == [[{"text": "below"}]]

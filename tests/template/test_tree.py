@@ -1,21 +1,20 @@
 """The whole tree on a real API server and a real Argo CD: it comes up, it stays up, and it heals."""
 
 import base64
+import contextlib
 import json
 import os
 import subprocess
 import sys
-import threading
 import time
-import urllib.parse
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
 from lab import faults
+from pipeline.core.secret import Secret
+from pipeline.sandbox.server import HOST, Server
+from pipeline.sandbox.slack import Slack
 from tests.template.system import WELL, WHOLE_SECONDS, System, built, plain, sealed_files
 
 pytestmark = pytest.mark.timeout(600)
@@ -160,28 +159,6 @@ def test_no_sick_platform_fails_a_deployment(system: System) -> None:
     system.well(90)
 
 
-@contextmanager
-def slack() -> Iterator[tuple[str, list[dict[str, str]]]]:
-    """An address for Argo CD's Slack service, and what was posted to it."""
-    posted: list[dict[str, str]] = []
-
-    class Here(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-            posted.append(dict(urllib.parse.parse_qsl(body)))
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.end_headers()
-            self.wfile.write(b'{"ok": true, "channel": "C1", "ts": "1.1"}')
-
-        def log_message(self, *_words: object) -> None: ...
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Here) as server:
-        threading.Thread(target=server.serve_forever).start()
-        yield f"http://127.0.0.1:{server.server_port}/api/", posted
-        server.shutdown()
-
-
 def test_slack_hears_of_a_commit_by_hand_and_not_of_a_pipeline_s(system: System) -> None:
     system.well(WHOLE_SECONDS)
     settings = system.folder / "argocd/config/argocd-notifications-cm.yaml"
@@ -198,19 +175,21 @@ def test_slack_hears_of_a_commit_by_hand_and_not_of_a_pipeline_s(system: System)
         system.until(there)
         system.well(60)
 
-    with slack() as (url, posted):
+    slack = Slack(Secret(plain("argocd-notifications-secret", "slack-token")))  # its one channel is `cicd`
+    posted = slack.messages
+    with contextlib.closing(Server(slack)) as server:
         token = "    token: $slack-token\n"
-        settings.write_text(settings.read_text().replace(token, f"{token}    apiURL: {url}\n"))
+        settings.write_text(
+            settings.read_text().replace(token, f"{token}    apiURL: http://{HOST}:{server.port}/api/\n")
+        )
         system.push("Ask another Slack")
-        system.until(lambda: any("argocd-config" in message["text"] for message in posted))
+        system.until(lambda: any("argocd-config" in message.text for message in posted))
         deployed("deploy(dev): openegflask abc\n\nDeploy-Id: 1-dev", "FIRST")
         deployed('Change "a" value\n\nBecause <of> it', "SECOND")
-        system.until(lambda: any("openeg-dev" in message["text"] for message in posted))
+        system.until(lambda: any("openeg-dev" in message.text for message in posted))
         time.sleep(3)  # what must not come would have come
-        (message,) = (one for one in posted if "openeg-dev" in one["text"])
-    (attachment,) = json.loads(message["attachments"])
-    assert message["channel"] == "cicd"
-    assert message["token"] == plain("argocd-notifications-secret", "slack-token")
+        (message,) = (one for one in posted if "openeg-dev" in one.text)
+    (attachment,) = message.attachments
     assert attachment["text"] == 'Change "a" value\n\nBecause <of> it'
     assert attachment["title_link"].endswith("/applications/argocd/openeg-dev")
 
