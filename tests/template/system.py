@@ -1,9 +1,9 @@
-"""The GitOps template in a lab of its own, brought up as its README says: seal, push, apply the root."""
+"""The GitOps template in a lab of its own, brought up as its README says: init, seal, push, apply the root."""
 
 import base64
 import json
-import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,7 +19,6 @@ from lab.components import COMPONENTS
 from lab.state import Lab
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "gitops-repo-template"
-REPOSITORY = "https://github.com/openeg/openeg-gitops.git"
 ARGOCD = "argoproj.io/v1alpha1"
 WHOLE_SECONDS = 120.0
 """How long the tree may take from the root's first sight to Synced and Healthy everywhere."""
@@ -163,9 +162,8 @@ def seal_anew(folder: Path, certificate: Path) -> None:
 def bring_up(lab: Lab, folder: Path) -> System:
     """Everything up to the root, which is the caller's to apply."""
     system = System(lab=lab, api=Api(lab.kubeconfig), folder=folder)
-    shutil.copytree(TEMPLATE, folder)
-    for file in folder.rglob("*.yaml"):
-        file.write_text(file.read_text().replace(REPOSITORY, system.url))
+    made = (sys.executable, "-m", "pipeline", "init", str(folder), "--gitops", system.url)
+    subprocess.run(made, check=True, capture_output=True)
     controller = built(folder / "sealed-secrets")
     system.api.apply([item for item in controller if item["kind"] == "CustomResourceDefinition"])
     system.api.apply([item for item in controller if item["kind"] != "CustomResourceDefinition"])
@@ -175,9 +173,8 @@ def bring_up(lab: Lab, folder: Path) -> System:
     seal_anew(folder, certificate)
     bare = lab.git_root / "openeg-gitops.git"
     subprocess.run(("git", "init", "--quiet", "--bare", "--initial-branch=main", str(bare)), check=True)
-    system.git("init", "--quiet", "--initial-branch=main")
     system.git("add", "--all")
-    system.git("commit", "--quiet", "--message", "The OpenEG system")
+    system.git("commit", "--quiet", "--message", "Seal our secrets")
     system.git("push", "--quiet", system.url, "main")
     settings = (item for item in built(folder / "argocd/config") if item["metadata"]["name"] == "argocd-cm")
     system.api.apply(settings, manager="openeg")
