@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,7 @@ _SYSTEM_FOLDERS = tuple(
 _LINE = re.compile(r"#([1-9]\d*) (.*)")  # "#0" names the builder and is no step
 _OUTPUT = re.compile(r"\d+\.\d+ (.*)")
 _FINISHED = re.compile(r"DONE \d|CACHED$|CANCELED$")
+_FAREWELL_SECONDS = 10
 _CONNECTING = ("[internal] booting buildkit", "[internal] waiting for connection")
 
 
@@ -103,6 +105,9 @@ def _run(command: list[str], environ: Mapping[str, str], reference: str, progres
             problem = follow(process.stderr or (), reference, progress)
         except BaseException:  # an interrupt: leave no build behind
             process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_FAREWELL_SECONDS)
+            process.kill()
             raise
     if process.returncode:
         raise problem
