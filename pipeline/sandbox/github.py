@@ -5,11 +5,10 @@ OpenAPI description and GraphQL schema; what these do not say (messages of error
 follows GitHub's documentation: https://docs.github.com/rest/using-the-rest-api/troubleshooting-the-rest-api
 """
 
-import base64
 import json
 import math
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,22 +19,22 @@ from werkzeug.routing import Map, Rule
 from werkzeug.wrappers import Request, Response
 
 from pipeline.core.secret import Secret
-from pipeline.sandbox.github_git import BareRepository, Commit
+from pipeline.sandbox import github_contents
+from pipeline.sandbox.github_git import BareRepository
 from pipeline.sandbox.github_graphql import Api
 from pipeline.sandbox.github_limits import Limits, Meter
+from pipeline.sandbox.github_rest import Call, RefusedError, Route, State, error
 
 OWNER = "git"
 """The owner of every repository: so that `HOST/git/NAME.git`, where the sandbox serves git, is an address of GitHub."""
-_REPOSITORY = "/api/v3/repos/<owner>/<name>"
+_REST = (*github_contents.ROUTES,)
 _ROUTES = Map(
     [
         Rule("/api/graphql", endpoint="graphql", methods=["POST"]),
-        Rule(f"{_REPOSITORY}/git/blobs/<sha>", endpoint="blob", methods=["GET"]),
-        Rule(f"{_REPOSITORY}/compare/<path:basehead>", endpoint="compare", methods=["GET"]),
+        *(Rule(f"/api/v3/repos/<owner>/<name>{route.path}", endpoint=route, methods=[route.method]) for route in _REST),
     ],
     merge_slashes=False,
 )
-_DOCS = "https://docs.github.com/rest"
 _TOO_MANY = "API rate limit exceeded for user ID 1."
 _TOO_FAST = "You have exceeded a secondary rate limit. Please wait a few minutes before you try again."
 
@@ -51,15 +50,6 @@ class Exchange:
     """The body, parsed."""
     status: int
     answer: Any
-
-
-class _RefusedError(Exception):
-    """An error of the REST API."""
-
-    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.headers = headers or {}
 
 
 class GitHub:
@@ -79,6 +69,7 @@ class GitHub:
         self._token = token
         self._meters = {name: Meter(self.limits, name) for name in ("core", "graphql")}
         self._open: dict[str, BareRepository] = {}
+        self._states: dict[str, State] = {}
         self._lock = threading.Lock()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -105,33 +96,41 @@ class GitHub:
             self._admit(request)
             if endpoint == "graphql":
                 return 200, self._graphql(sent, meter), {}
-            return 200, self._rest(request, endpoint, dict(values), meter), {}
-        except _RefusedError as refusal:
-            return refusal.status, _error(refusal.status, str(refusal)), refusal.headers
-        except HTTPException as error:
-            return error.code or 500, _error(error.code or 500, error.name), {}
+            return endpoint.status, self._rest(request, sent, endpoint, dict(values), meter), {}
+        except RefusedError as refusal:
+            return refusal.status, error(refusal.status, str(refusal)), refusal.headers
+        except HTTPException as failure:
+            return failure.code or 500, error(failure.code or 500, failure.name), {}
 
     def _admit(self, request: Request) -> None:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() not in {"token", "bearer"}:
-            raise _RefusedError(401, "Requires authentication")
+            raise RefusedError(401, "Requires authentication")
         if token != self._token.reveal():
-            raise _RefusedError(401, "Bad credentials")
+            raise RefusedError(401, "Bad credentials")
 
-    def _rest(self, request: Request, endpoint: str, values: dict[str, str], meter: Meter) -> Any:
+    def _rest(self, request: Request, sent: Any, route: Route, values: dict[str, str], meter: Meter) -> Any:
         if not meter.primary():
-            raise _RefusedError(403, _TOO_MANY)
-        repository = self._readable(values.pop("owner"), values.pop("name"))
-        answers: Mapping[str, Callable[..., Any]] = {"blob": _blob, "compare": _compare}
-        return answers[endpoint](repository, request, **values)
+            raise RefusedError(403, _TOO_MANY)
+        owner, name = values.pop("owner"), values.pop("name")
+        repository = self._find(owner, name)
+        if repository is None:
+            raise RefusedError(404, "Not Found")
+        if self.permissions.get(route.permission) not in {route.level, "write"}:
+            accepted = {"X-Accepted-GitHub-Permissions": f"{route.permission}={route.level}"}
+            raise RefusedError(403, "Resource not accessible by personal access token", accepted)
+        if route.method != "GET" and (wait := meter.retry_after()) is not None:
+            raise RefusedError(403, _TOO_FAST, {"Retry-After": str(max(1, math.ceil(wait)))})
+        state = self._states.setdefault(name, State())
+        return route.handler(Call(request, sent, owner, name, repository, state), **values)
 
     def _graphql(self, sent: Any, meter: Meter) -> Any:
         if not meter.primary():  # https://docs.github.com/graphql/overview/rate-limits-and-query-limits
             return {"errors": [{"type": "RATE_LIMITED", "message": _TOO_MANY}]}
         if not isinstance(sent, dict) or not isinstance(sent.get("query"), str):
-            raise _RefusedError(400, "Problems parsing JSON")
+            raise RefusedError(400, "Problems parsing JSON")
         if _is_mutation(sent) and (wait := meter.retry_after()) is not None:
-            raise _RefusedError(403, _TOO_FAST, {"Retry-After": str(max(1, math.ceil(wait)))})
+            raise RefusedError(403, _TOO_FAST, {"Retry-After": str(max(1, math.ceil(wait)))})
         outage = self.outages.pop(0) if self.outages and _is_mutation(sent) else None
         if outage == "before":
             raise BadGateway
@@ -147,92 +146,6 @@ class GitHub:
             return None
         return self._open.setdefault(name, BareRepository(folder))
 
-    def _readable(self, owner: str, name: str) -> BareRepository:
-        repository = self._find(owner, name)
-        if repository is None:
-            raise _RefusedError(404, "Not Found")
-        if "contents" not in self.permissions:
-            accepted = {"X-Accepted-GitHub-Permissions": "contents=read"}
-            raise _RefusedError(403, "Resource not accessible by personal access token", accepted)
-        return repository
-
 
 def _is_mutation(sent: Any) -> bool:
     return bool(sent["query"].lstrip().startswith("mutation"))
-
-
-def _error(status: int, message: str) -> Any:
-    return {"message": message, "documentation_url": _DOCS, "status": str(status)}
-
-
-def _node_id(kind: str, oid: str) -> str:
-    return base64.b64encode(f"{kind}:{oid}".encode()).decode()
-
-
-def _blob(repository: BareRepository, request: Request, sha: str) -> Any:
-    found = repository.resolve(sha) if len(sha) == 40 else None
-    if found is None or found[0] != "blob":
-        raise _RefusedError(404, "Not Found")
-    data = repository.read(found[1])
-    return {
-        "sha": sha,
-        "node_id": _node_id("Blob", sha),
-        "size": len(data),
-        "url": request.base_url,
-        "content": base64.encodebytes(data).decode(),
-        "encoding": "base64",
-    }
-
-
-def _compare(repository: BareRepository, request: Request, basehead: str) -> Any:
-    """Two commits compared. The files that differ are on GitHub's first page only, and left out here."""
-    names = basehead.split("...")
-    found = [repository.resolve(f"{name}^{{commit}}") for name in names]
-    if len(names) != 2 or None in found:
-        raise _RefusedError(404, "Not Found")
-    base, head = (item[1] for item in found if item)
-    common, ahead, behind = repository.between(base, head)
-    if common is None:
-        raise _RefusedError(404, f"No common ancestor between {names[0]} and {names[1]}.")
-    page, size = (request.args.get(name, usual, int) for name, usual in (("page", 1), ("per_page", 100)))
-    url = request.base_url.partition("/compare/")[0]
-    status = ("diverged" if behind else "ahead") if ahead else ("behind" if behind else "identical")
-    page_url = f"{url.replace('/api/v3/repos/', '/')}/compare/{basehead}"
-    return {
-        "url": request.base_url,
-        "html_url": page_url,
-        "permalink_url": page_url,
-        "diff_url": f"{page_url}.diff",
-        "patch_url": f"{page_url}.patch",
-        "base_commit": _commit(repository.commit(base), url),
-        "merge_base_commit": _commit(repository.commit(common), url),
-        "status": status,
-        "ahead_by": len(ahead),
-        "behind_by": behind,
-        "total_commits": len(ahead),
-        "commits": [_commit(repository.commit(oid), url) for oid in ahead[(page - 1) * size : page * size]],
-    }
-
-
-def _commit(commit: Commit, url: str) -> Any:
-    def person(who: tuple[str, str, str]) -> Any:
-        return dict(zip(("name", "email", "date"), who, strict=True))
-
-    return {
-        "sha": commit.oid,
-        "node_id": _node_id("Commit", commit.oid),
-        "url": f"{url}/commits/{commit.oid}",
-        "html_url": f"{url.replace('/api/v3/repos/', '/')}/commit/{commit.oid}",
-        "comments_url": f"{url}/commits/{commit.oid}/comments",
-        "author": None,
-        "committer": None,
-        "parents": [{"sha": oid, "url": f"{url}/commits/{oid}"} for oid in commit.parents],
-        "commit": {
-            "url": f"{url}/git/commits/{commit.oid}",
-            "author": person(commit.author),
-            "committer": person(commit.committer),
-            "message": commit.message,
-            "comment_count": 0,
-            "tree": {"sha": commit.tree, "url": f"{url}/git/trees/{commit.tree}"},
-        },
-    }
