@@ -40,6 +40,8 @@ def deploy(run: Run) -> None:
         run.report.interrupted(128 + interrupt.args[0])
     if awaiting:
         stages.notify(run, where)
+        if run.report.deployment.rollout:
+            stages.record(run, where)
 
 
 def _bring(
@@ -118,6 +120,8 @@ def wait(run: Run) -> None:
     if revision is not None and not is_commit(revision):
         raise UsageError(f"--revision {revision!r} is not a full commit hash", remedy="Give all 40 hexadecimal digits.")
     stages.enter_rollout(run, stages.wait(run, stages.awaiting(run, where), where, revision, images))
+    if where and earlier.deployment_id:
+        stages.record(run, where)
 
 
 def _awaited(run: Run, where: Place | None, registry: str) -> tuple[Image, ...]:

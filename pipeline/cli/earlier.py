@@ -53,6 +53,15 @@ def _read(path: str) -> Deployment:
     return result
 
 
+def recorded(data: bytes) -> Deployment | None:
+    """The deployment of a record; None for what is none, or of another version."""
+    try:
+        result = TypeAdapter(Deployment).validate_json(data, strict=True)
+    except ValidationError:
+        return None
+    return result if result.schema == SCHEMA else None
+
+
 def _problem(location: Iterable[int | str], message: str) -> str:
     key = ".".join(map(str, location))
     return f"{key}: {message}" if key else message

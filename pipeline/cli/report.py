@@ -128,7 +128,7 @@ class Report:
 
     def finish(self) -> int:
         """Write the result everywhere it belongs, and return the exit code."""
-        self.update(finished=_rfc3339(self._now()))
+        self.stamp()
         deployment = self.deployment
         document = to_json(deployment)
         self._append("GITHUB_OUTPUT", lambda _room: actions.outputs({**document, "json": document}))
@@ -141,6 +141,10 @@ class Report:
         for failure in self._failures:
             self._complain(failure)
         return self._code or (_FINDINGS if deployment.outcome == "findings" else 0)
+
+    def stamp(self) -> None:
+        """Enter that this is the end, as far as one knows."""
+        self.update(finished=_rfc3339(self._now()))
 
     def announce(self, text: str) -> None:
         """Tell the result now, before a command that ends with a signal alone; `text` is for people."""

@@ -49,6 +49,7 @@ def rollback(run: Run) -> None:
         rollout = stages.wait(run, awaiting, where, change.gitops.revision, change.images, overtake=True)
         stages.enter_rollout(run, rollout)
         stages.notify(run, where)
+        stages.record(run, where)
 
 
 def undo(

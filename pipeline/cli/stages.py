@@ -321,6 +321,21 @@ def notify(run: Run, where: Place | None = None, *, final: bool = True) -> None:
             run.report.update(notices=Notices(slack=notice.slack))
 
 
+def record(run: Run, where: Place) -> None:
+    """Record on the branch `deploy-records` how the deployment ended; a warning where that does not go."""
+    if run.switch("dry-run") or run.switch("no-push") or run.switch("no-commit"):
+        return
+    from pipeline.cli.earlier import recorded
+    from pipeline.core.record import BRANCH
+    from pipeline.edges.gitops_repository import beside
+    from pipeline.steps.record_outcome import record_outcome
+
+    branch = beside(where.repository, BRANCH)
+    if branch:
+        run.report.stamp()
+        record_outcome(branch, run.report.deployment, recorded, run.progress)
+
+
 def _engine(run: Run, logins: "Logins") -> "Engine":
     if run.choice("engine", ("docker", "sources")) == "sources":
         from pipeline.edges.registry import OciRegistry

@@ -106,14 +106,14 @@ class GitObjects:
         except (GitError, PipelineError):
             return None
 
-    def commit(self, parent: str, files: Mapping[str, bytes], message: str, identity: Identity) -> str:
-        """Make a commit on `parent` with `files`, signed when git is set so. Returns its oid."""
+    def commit(self, parent: str | None, files: Mapping[str, bytes], message: str, identity: Identity) -> str:
+        """Make a commit on `parent` (None: the first) with `files`, signed when git is set so. Returns its oid."""
         write = self._git.run
         blobs = {path: _oid(write("hash-object", "-w", "--stdin", stdin=data)) for path, data in files.items()}
         while True:
             try:
                 tree = git_tree.rewrite(
-                    self._tree(parent),
+                    self._tree(parent) if parent else None,
                     blobs,
                     self.read,
                     lambda data: _oid(write("hash-object", "-w", "-t", "tree", "--stdin", stdin=data)),
@@ -122,7 +122,7 @@ class GitObjects:
             except _MissingError as error:
                 self._get({error.oid})
         environment, signing = _identity(self._git, identity)
-        command = ("commit-tree", tree, "-p", parent, *signing, "-F", "-")
+        command = ("commit-tree", tree, *(("-p", parent) if parent else ()), *signing, "-F", "-")
         try:
             return _oid(write(*command, stdin=message.encode(), environment=environment))
         except GitError as error:

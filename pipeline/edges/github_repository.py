@@ -129,6 +129,14 @@ class GitHubRepository:
             time.sleep(pause)
         raise refusal
 
+    def begin(self, files: Mapping[str, bytes], message: str) -> str | None:
+        """Push the branch's first commit: its revision, or None when somebody else has begun it."""
+        return self._by_git.begin(files, message)
+
+    def beside(self, branch: str) -> "GitHubRepository":
+        """Another branch of the same repository."""
+        return GitHubRepository(self._api, self._where, branch, self._by_git.beside(branch), self._say)
+
     def history(self, paths: Sequence[str], limit: int) -> Iterator[Change]:
         """The commits of the branch's first-parent history that changed files, newest first; git has them faster."""
         return self._by_git.history(paths, limit)

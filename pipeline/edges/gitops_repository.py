@@ -284,18 +284,36 @@ class TransportedRepository:
 
     def publish(self, head: Head, files: Mapping[str, bytes], message: str) -> str | None:
         """Push a commit onto `head`: its revision, or None when somebody else has moved the branch."""
+        return self._publish(head.revision, files, message)
+
+    def begin(self, files: Mapping[str, bytes], message: str) -> str | None:
+        """Push the branch's first commit: its revision, or None when somebody else has begun it."""
+        return self._publish(None, files, message)
+
+    def _publish(self, parent: str | None, files: Mapping[str, bytes], message: str) -> str | None:
         with explained(self.name):
-            commit = self._objects.commit(head.revision, files, message, self._identity)
+            commit = self._objects.commit(parent, files, message, self._identity)
             return push_commit(
                 self._origin.scratch.git,
                 "origin",
                 f"refs/heads/{self.branch}",
                 commit,
                 name=self.name,
-                expected=head.revision,
-                head_now=functools.partial(self._origin.head_and_history, self.branch),
+                expected=parent,
+                head_now=self._head_and_history,
                 hooks=False,
             )
+
+    def _head_and_history(self) -> str | None:
+        try:
+            with explained(self.name):
+                return self._origin.head_and_history(self.branch)
+        except BranchNotFound:
+            return None
+
+    def beside(self, branch: str) -> "TransportedRepository":
+        """Another branch of the same repository."""
+        return TransportedRepository(self._origin, self.name, branch, self._identity)
 
     def history(self, paths: Sequence[str], limit: int) -> Iterator[Change]:
         """The commits of the branch's first-parent history that changed files, newest first, at most `limit`."""
@@ -330,3 +348,14 @@ class TransportedRepository:
 
 
 Repository = TransportedRepository | GitHubRepository | WorkTree
+
+
+def beside(repository: Repository, branch: str) -> TransportedRepository | GitHubRepository | None:
+    """Another branch of the same repository, where others see it; None for a work tree without a remote."""
+    if not isinstance(repository, WorkTree):
+        return repository.beside(branch)
+    address = repository.address
+    if address is None:
+        return None
+    origin = _Neighbour(address.path) if address.path else _Server(address)
+    return TransportedRepository(origin, address.url, branch, Identity())

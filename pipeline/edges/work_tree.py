@@ -62,7 +62,8 @@ class WorkTree:
         if push and self._remote is None:
             raise UsageError(f"{top}: {checked_out} has no remote to push to", remedy="Add one, or pass --no-push.")
         url = git.try_line("remote", "get-url", "--push", self._remote) if self._remote else None
-        address = parse_address(url, token) if url else None
+        self.address = address = parse_address(url, token) if url else None
+        """Where others see the branch; None without a remote."""
         self._target = git.try_line("config", f"branch.{checked_out}.merge") or f"refs/heads/{checked_out}"
         self._top = Path(top)
         self._folder = folder
