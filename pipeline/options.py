@@ -18,6 +18,7 @@ ROLLOUT = "Argo CD and rollout"
 OUTPUT = "Output and notices"
 SANDBOX = "Sandbox"
 NEW = "New repository"
+HISTORY = "History"
 LINT = "Lint"
 
 
@@ -83,8 +84,9 @@ OPTIONS = _table(
             "build": "Image to build, where there is no deploy.yaml.",
             "wait": "Image that must run, by its `images[].name`, with its tag; those of --from else.",
             "rollback": "Image to take back, by its `images[].name`.",
+            "history": "Image to tell of, by its `images[].name`; all when none is named.",
         },
-        metavars={"deploy": "NAME[=TAG]", "build": "NAME", "rollback": "NAME"},
+        metavars={"deploy": "NAME[=TAG]", "build": "NAME", "rollback": "NAME", "history": "NAME"},
     ),
     Option(
         name="service",
@@ -94,6 +96,7 @@ OPTIONS = _table(
         help="Service of deploy.yaml; all of them when none is named.",
         instead={
             "rollback": "Service of deploy.yaml; what was deployed last when nothing is named.",
+            "history": "Service of deploy.yaml to tell of; all when none is named.",
             "init": "Service, as NAME[=IMAGE][:PORT]. Default: those of the template; with --app a Dockerfile each.",
         },
     ),
@@ -187,7 +190,12 @@ OPTIONS = _table(
         instead={"up": "Branch that Argo CD follows; `main` when none is given."},
     ),
     Option(
-        name="env", group=GITOPS, metavar="NAME", default="production", help="Environment of the GitOps repository."
+        name="env",
+        group=GITOPS,
+        metavar="NAME",
+        default="production",
+        help="Environment of the GitOps repository.",
+        instead={"history": "Environment to tell of; all of .deploy/config.yaml when none is named."},
     ),
     Option(
         name="overlay",
@@ -373,6 +381,15 @@ OPTIONS = _table(
     Option(
         name="in-place", group=OUTPUT, default=False, flag_only=True, help="Write the files instead of printing one."
     ),
+    # history
+    Option(
+        name="since",
+        group=HISTORY,
+        metavar="MOMENT",
+        help="From when on: 2026-11-24, 2026-11-24T16:20Z, or an age such as 12h, 7d, 2w.",
+    ),
+    Option(name="until", group=HISTORY, metavar="MOMENT", help="Up to when, written as for --since."),
+    Option(name="limit", group=HISTORY, metavar="NUMBER", default=20.0, help="How many to list, the newest first."),
     # lint
     Option(
         name="folder",

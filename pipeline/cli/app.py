@@ -9,6 +9,7 @@ from pipeline.cli import deploy, rollback
 from pipeline.cli.demo import demo
 from pipeline.cli.edit import edit
 from pipeline.cli.flags import command
+from pipeline.cli.history import history
 from pipeline.cli.init import init
 from pipeline.cli.lint import lint
 from pipeline.cli.sandbox import sandbox_app
@@ -69,6 +70,7 @@ command(app, "image", "service", "to", "source", "registry", "no-check-image", *
 )
 command(app, "files", "image", "create", "in-place", "dry-run")(edit)
 command(app, "dir", "into-app", "organisation", "gitops", "registry", "domain", "service", "environment", *NEW)(init)
+command(app, "image", "service", "since", "until", "limit", "source", *READ)(history)
 command(app, "folder", "format")(lint)
 command(app)(demo)
 app.add_typer(sandbox_app, name="sandbox")

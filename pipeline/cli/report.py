@@ -14,6 +14,7 @@ from typing import Any, TextIO
 from pipeline.cli import actions, human
 from pipeline.core.deployment import ChangedLine, Deployment, Failure, Gitops, to_json
 from pipeline.core.links import line_page
+from pipeline.core.moment import rfc3339
 from pipeline.core.summary import LIMIT, markdown
 from pipeline.core.wording import short, visible, web_url
 from pipeline.errors import PipelineError, Unreachable
@@ -53,7 +54,7 @@ class Report:
         self._clock = clock
         self._now = now
         self._began = clock()
-        self._fields: dict[str, Any] = {"outcome": "reported", "started": _rfc3339(now())}
+        self._fields: dict[str, Any] = {"outcome": "reported", "started": rfc3339(now())}
         self._seconds: dict[str, float] = {}
         self._failures: list[Failure] = []
         self._code = 0
@@ -144,7 +145,7 @@ class Report:
 
     def stamp(self) -> None:
         """Enter that this is the end, as far as one knows."""
-        self.update(finished=_rfc3339(self._now()))
+        self.update(finished=rfc3339(self._now()))
 
     def announce(self, text: str) -> None:
         """Tell the result now, before a command that ends with a signal alone; `text` is for people."""
@@ -232,7 +233,3 @@ class Report:
 def _has_content(deployment: Deployment) -> bool:
     """Whether there is more to tell than an error, which has its own place."""
     return bool(deployment.images or deployment.gitops or deployment.rollout)
-
-
-def _rfc3339(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

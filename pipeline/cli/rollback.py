@@ -1,6 +1,5 @@
 """`rollback`: a forward commit to an earlier version, then proof of health."""
 
-import contextlib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -9,7 +8,6 @@ from pipeline.cli import settings, stages
 from pipeline.cli.flags import Run
 from pipeline.cli.settings import Place
 from pipeline.core.deployment import Rollback
-from pipeline.core.history import Place as Written
 from pipeline.core.history import Step, last_deployed, version_before
 from pipeline.core.image import Wanted, is_commit, require_tag
 from pipeline.core.wording import short
@@ -21,14 +19,10 @@ from pipeline.errors import (
     RolloutTimedOut,
     SyncFailed,
     TagIsMutable,
-    UsageError,
 )
 
 if TYPE_CHECKING:
-    from pipeline.config import ApplicationConfig
     from pipeline.steps.publish_change import PublishedChange
-
-_DEPTH = 200
 
 
 def rollback(run: Run) -> None:
@@ -39,7 +33,7 @@ def rollback(run: Run) -> None:
     run.report.update(kind="rollback")
     publishing = stages.publishing(run, where)
     awaiting = None if run.switch("dry-run") else stages.awaiting(run, where, must_exist=True)
-    wanted = tuple(_earlier_versions(run, where, _names(run, config)))
+    wanted = tuple(_earlier_versions(run, where, settings.image_names(run, config)))
     if not wanted:
         raise NotFound("history shows no deployment to undo", remedy="Say what and where to: --image NAME --to TAG.")
     images = stages.find_images(run, where, wanted, settings.registry(run, config))
@@ -116,32 +110,22 @@ def _undo(
     )
 
 
-def _names(run: Run, config: "ApplicationConfig | None") -> tuple[str, ...]:
-    """The images that --image and --service name; none means those of the last deployment."""
-    services = config.services if config else {}
-    for name in run.texts("service"):
-        if name not in services:
-            raise NotFound(f"deploy.yaml has no service {name!r}; it has {', '.join(services) or 'none'}")
-    if tagged := [name for name in run.texts("image") if "=" in name]:
-        raise UsageError(f"--image {tagged[0]}: rollback takes names alone", remedy="Give the version with --to TAG.")
-    return (*run.texts("image"), *(services[name].image for name in run.texts("service")))
-
-
 def _earlier_versions(run: Run, where: Place, names: tuple[str, ...]) -> Iterator[Wanted]:
     """For each image the version to go back to, from the history of the environment's kustomizations."""
     from pipeline.steps.publish_change import kustomization_file
+    from pipeline.steps.read_history import DEPTH, tags
 
     target = run.required("to")
     head = stages.read_overlays(run, where)
     files = tuple(dict.fromkeys(kustomization_file(head, overlay) for overlay in settings.overlays(run, where)))
-    present = _tags({file: head.files[file] for file in files})
+    present = tags({file: head.files[file] for file in files})
     steps, walk = itertools.tee(_steps(where, files))  # what one walk has read, the next does not ask git for again
     chosen = names or last_deployed(walk)
     stages.require_deployable(run, where, dict.fromkeys(chosen))
     for name in chosen:
         if target.upper() != "PREVIOUS":
             steps, walk = itertools.tee(steps)
-            _require_former(name, target, walk)
+            _require_former(name, target, DEPTH, walk)
             yield Wanted(name, target)
             continue
         before: dict[str, str | None] = {}
@@ -154,20 +138,20 @@ def _earlier_versions(run: Run, where: Place, names: tuple[str, ...]) -> Iterato
         tag = _agreed(name, before)
         if tag is None:
             raise NotFound(
-                f"{name}: the last {_DEPTH} changes of {where.name} show no earlier version",
+                f"{name}: the last {DEPTH} changes of {where.name} show no earlier version",
                 remedy="Name the version: --to TAG.",
             )
         yield Wanted(name, tag)
 
 
-def _require_former(name: str, tag: str, steps: Iterable[Step]) -> None:
+def _require_former(name: str, tag: str, depth: int, steps: Iterable[Step]) -> None:
     """Raise TagIsMutable for a tag that is no commit, unless it stood there before."""
     require_tag(tag, name)
     if is_commit(tag):
         return
     stood = (former for step in steps for (_, image), former in step.before.items() if image == name)
     if tag not in stood:
-        raise TagIsMutable(f"{name}: {tag!r} is not a full commit hash, and never stood there in {_DEPTH} changes")
+        raise TagIsMutable(f"{name}: {tag!r} is not a full commit hash, and never stood there in {depth} changes")
 
 
 def _agreed(name: str, before: Mapping[str, str | None]) -> str | None:
@@ -183,19 +167,6 @@ def _agreed(name: str, before: Mapping[str, str | None]) -> str | None:
 
 def _steps(where: Place, files: Sequence[str]) -> Iterator[Step]:
     """What each commit did to the environment's tags, newest first; read from git only as far as it is asked for."""
-    from pipeline.core.commit_message import parse
+    from pipeline.steps.read_history import DEPTH, step_of
 
-    for change in where.repository.history(files, _DEPTH):
-        trailers = parse(change.message)
-        yield Step(change.revision, trailers.kind if trailers else None, _tags(change.before), _tags(change.after))
-
-
-def _tags(files: Mapping[str, bytes]) -> dict[Written, str | None]:
-    """The tags that kustomizations name; none where a former commit had one damaged."""
-    from pipeline.core.kustomization import read_entries
-
-    tags: dict[Written, str | None] = {}
-    for file, data in files.items():
-        with contextlib.suppress(PipelineError):
-            tags |= {(file, entry.name): entry.tag for entry in read_entries(data, file)}
-    return tags
+    return map(step_of, where.repository.history(files, DEPTH))

@@ -123,6 +123,17 @@ def buildables(run: Run, config: "ApplicationConfig | None") -> tuple[Buildable,
     )
 
 
+def image_names(run: Run, config: "ApplicationConfig | None") -> tuple[str, ...]:
+    """The images that --image and --service name, without a tag. Raises UsageError, NotFound."""
+    services = config.services if config else {}
+    for name in run.texts("service"):
+        if name not in services:
+            raise NotFound(f"deploy.yaml has no service {name!r}; it has {', '.join(services) or 'none'}")
+    if tagged := [name for name in run.texts("image") if "=" in name]:
+        raise UsageError(f"--image {tagged[0]}: {run.report.command} takes names alone", remedy="Leave out =TAG.")
+    return (*run.texts("image"), *(services[name].image for name in run.texts("service")))
+
+
 def wanted_images(run: Run) -> tuple[Wanted, ...]:
     """`--image NAME=TAG`, parsed; each NAME once. Raises UsageError."""
     images = tuple(parse_wanted(argument) for argument in run.texts("image"))

@@ -136,6 +136,30 @@ class Rollback:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PastDeployment:
+    """One commit that changed image tags of an environment, as `history` tells it."""
+
+    environment: str
+    at: str
+    """When it was committed: RFC 3339, UTC."""
+    revision: str
+    """The commit of the GitOps repository."""
+    images: tuple[Image, ...]
+    """Those whose tag it changed."""
+    deployment_id: str | None = None
+    """None for a commit that somebody made by hand."""
+    kind: Kind | None = None
+    outcome: Outcome | None = None
+    """None where nothing is recorded of it."""
+    cause: str | None = None
+    """Why it failed."""
+    actor: str | None = None
+    run: str | None = None
+    seconds: float | None = None
+    """From the run's start to its end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Created:
     """What `init` has written, or with --dry-run would write."""
 
@@ -173,6 +197,8 @@ class Deployment:
     rollback: Rollback | None = None
     notices: Notices | None = None
     init: Created | None = None
+    history: tuple[PastDeployment, ...] = ()
+    """What `history` found, newest first."""
     lint: Lint | None = None
     """What `lint` found."""
     kind: Kind | None = None

@@ -5,6 +5,7 @@ from dataclasses import replace
 from urllib.parse import quote
 
 from pipeline.core.deployment import Deployment, to_json
+from pipeline.errors import Outcome
 
 BRANCH = "deploy-records"
 _UNCHANGED = "unchanged"
@@ -40,6 +41,17 @@ def renewed(before: Deployment | None, now: Deployment) -> Deployment | None:
         return None
     outcome = "deployed" if now.outcome == _UNCHANGED else now.outcome
     return replace(before, outcome=outcome, rollout=now.rollout, error=now.error, finished=now.finished)
+
+
+def ended(record: Deployment | None, revision: str) -> tuple[Outcome | None, str | None]:
+    """How the commit `revision` of a recorded deployment ended, and why; None where the record tells of others."""
+    if record is None:
+        return None, None
+    if record.rollback and record.rollback.gitops and record.rollback.gitops.revision == revision:
+        return record.rollback.outcome, None
+    if record.gitops and record.gitops.revision == revision:
+        return record.outcome, record.error.message if record.error else None
+    return None, None
 
 
 def _changed(deployment: Deployment) -> bool:

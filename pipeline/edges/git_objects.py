@@ -22,6 +22,10 @@ class Change:
 
     revision: str
     message: str
+    author: str
+    """The author's name."""
+    committed: int
+    """Seconds since 1970."""
     before: Mapping[str, bytes]
     after: Mapping[str, bytes]
 
@@ -156,8 +160,9 @@ class GitObjects:
                 if file and not file.is_folder:
                     contents.setdefault(commit, {})[path] = self.read(file.oid)
             for revision in chosen:
-                message = self.read(revision).partition(b"\n\n")[2].decode("utf-8", "replace")
-                yield Change(revision, message, contents.get(parents[revision], {}), contents.get(revision, {}))
+                head, _, message = self.read(revision).decode("utf-8", "replace").partition("\n\n")
+                before, after = (contents.get(commit, {}) for commit in (parents[revision], revision))
+                yield Change(revision, message, *_author_and_moment(head), before, after)
 
     def _parent(self, revision: str) -> str | None:
         match = re.match(rb"tree \w+\nparent (\w+)\n", self.read(revision))
@@ -175,6 +180,12 @@ class GitObjects:
         still = [oid for oid in oids if self._git.object(oid) is None]
         if still:
             raise Unreachable(f"git object {still[0]} is missing, and the server does not give it")
+
+
+def _author_and_moment(head: str) -> tuple[str, int]:
+    author = re.search(r"^author (.*) <", head, re.MULTILINE)
+    moment = re.search(r"^committer .*> (-?\d+)", head, re.MULTILINE)
+    return author[1] if author else "", int(moment[1]) if moment else 0
 
 
 def _oid(output: bytes) -> str:
