@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import cache
@@ -13,6 +14,11 @@ from pathlib import Path
 import pytest
 
 from tests import needs
+
+# Thousands of programs are started here, and each would compile the whole package anew where no bytecode is kept, as in
+# Python's container images.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # A shell's background jobs ignore Ctrl-C, and so would every program that a test interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -32,10 +38,20 @@ def _missing(marker: str) -> str | None:
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests share one engine, which shares its layers: what one of them cleans away, another may be building on."""
+    """Have one process run the tests of a kind, one after another; groups come before all other tests.
+
+    Tests share one engine, which shares its layers: what one of them cleans away, another may be building on. And of
+    those that want the cluster for themselves the second would only wait for the first.
+    """
     for item in items:
-        if item.get_closest_marker("docker"):
-            item.add_marker(pytest.mark.xdist_group("docker"))
+        for marker in ("docker", "alone"):
+            if item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.xdist_group(marker))
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Half as many processes again as there are processors: half of the tests' time is waiting for rollouts."""
+    return max(2, (os.cpu_count() or 1) * 3 // 2)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -5,25 +5,20 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
 
 from pipeline.core.application_files import workflow
 from pipeline.options import secret_variables
 from pipeline.resources import folder
 from tests import needs
 from tests.action.examples import EXAMPLES, ROOT
+from tests.action.runner import ACTION, Runner, read
 
-ACTION = ROOT / "action.yml"
 OURS = sorted((ROOT / ".github/workflows").glob("*.yml"))
-
-
-def read(path: Path) -> dict[str, Any]:
-    return dict(YAML(typ="safe").load(path))
 
 
 @pytest.fixture
@@ -120,25 +115,6 @@ def test_a_release_s_notes_are_its_part_of_the_changelog(tmp_path: Path, tag: st
     command = ("bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script)
     done = subprocess.run(command, cwd=tmp_path, env={"PATH": os.environ["PATH"], "GITHUB_REF_NAME": tag})
     assert (done.returncode, (tmp_path / "dist/notes.md").read_text()) == (code, notes)
-
-
-class Runner:
-    """The action's last step, run as the runner does: its script in bash, its values in the environment."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        (_, self.step) = read(ACTION)["runs"]["steps"]
-        self.output = folder / "output"
-
-    def run(self, values: Mapping[str, str], *, empty: bool = True) -> subprocess.CompletedProcess[str]:
-        inputs = {name: "" for name, value in self.step["env"].items() if "inputs." in value and empty}
-        environ = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "PYTHON": sys.executable}
-        environ |= {"PYTHONPATH": str(ROOT), "GITHUB_ACTIONS": "true", "GITHUB_OUTPUT": str(self.output)}
-        file = self.folder / "step.sh"
-        file.write_text(self.step["run"])
-        command = ("bash", "--noprofile", "--norc", "-e", "-o", "pipefail", str(file))
-        environ |= {**inputs, "COMMAND": "deploy", **values}
-        return subprocess.run(command, cwd=self.folder, env=environ, capture_output=True, text=True, timeout=100)
 
 
 @pytest.fixture
