@@ -42,11 +42,16 @@ class Api:
         find: Callable[[str, str], BareRepository | None],
         permission: str | None,
         protected: frozenset[str] = frozenset(),
+        renamed: Mapping[str, str] | None = None,
     ) -> None:
-        """`permission` is the token's for contents: `write`, `read` or none. Branches of `protected` take no commit."""
+        """`permission` is the token's for contents: `write`, `read` or none. Branches of `protected` take no commit.
+
+        Queries find a repository by its old name in `renamed` too; mutations do not.
+        """
         self._find = find
         self._permission = permission
         self._protected = protected
+        self._renamed = renamed or {}
 
     def execute(self, query: str, variables: Mapping[str, Any] | None) -> Json:
         """The answer to a query or mutation."""
@@ -59,7 +64,8 @@ class Api:
             answer["errors"] = [_error(error) for error in result.errors]
         return answer
 
-    def _repository(self, _: Any, owner: str, name: str, followRenames: bool = True) -> Json:  # noqa: ARG002, N803
+    def _repository(self, _: Any, owner: str, name: str, followRenames: bool = True) -> Json:  # noqa: N803
+        name = self._renamed.get(name, name) if followRenames else name
         repository = self._open(owner, name)
         writes = self._permission == "write"
         return {
