@@ -69,7 +69,12 @@ class Service(_Model):
     context: str = Field(default=".", description="Build context, relative to the repository.")
     dockerfile: str | None = Field(default=None, description="Dockerfile, relative to the context.")
     platforms: tuple[str, ...] = Field(default=(), strict=False, description="Platforms such as linux/arm64.")
-    paths: tuple[str, ...] = Field(default=(), strict=False, description="Paths whose change concerns this service.")
+    paths: tuple[str, ...] = Field(
+        default=(),
+        strict=False,
+        description="Paths or globs whose change concerns this service: `deploy` leaves it as it is while none of them "
+        "differs from the version that runs. `--service` deploys it in any case.",
+    )
 
 
 class ApplicationConfig(_Model):

@@ -1,7 +1,8 @@
 """`action.yml` and its reference page, from the table of options and the JSON contract."""
 
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 
 from pydantic import TypeAdapter
 
@@ -74,6 +75,31 @@ One that has nothing to say is empty.
 |---|---|
 """
 
+_PERMISSIONS = """
+## The least permissions
+
+What the `permissions:` of the job must hold, by command.
+
+| command | `permissions:` | why |
+|---|---|---|
+"""
+
+_READ = "contents: read"
+PERMISSIONS = {
+    "deploy": (_READ, "Checks out `deploy.yaml` and the history."),
+    "build": (_READ, "Checks out the sources."),
+    "bump": (_READ, "Checks out `deploy.yaml` and the history."),
+    "wait": (_READ, "Checks out `deploy.yaml`; `{}` where `from` says all and nothing is checked out."),
+    "notify": ("{}", "`from` says all."),
+    "rollback": (_READ, "Checks out `deploy.yaml`."),
+    "edit": (_READ, "Checks out the files to edit."),
+    "lint": (_READ, "Checks out the GitOps repository."),
+    "init": ("{}", "Writes new files."),
+    "sandbox": ("{}", "Stays on the runner."),
+    "demo": ("{}", "Stays on the runner."),
+}
+"""What each command needs of the job's own token; the other tokens are inputs."""
+
 
 def action_yml() -> str:
     """The composite action: every option by its environment variable, every key of the result as an output."""
@@ -88,11 +114,14 @@ def action_yml() -> str:
     return "".join([_HEAD, *given, "\noutputs:\n", *told, _RUNS, *variables])
 
 
-def reference() -> str:
-    """The page of inputs and outputs."""
+def reference(commands: Iterable[str]) -> str:
+    """The page of inputs, outputs and permissions; exits where `PERMISSIONS` has not just these commands."""
+    if differing := PERMISSIONS.keys() ^ set(commands):
+        sys.exit(f"PERMISSIONS in scripts/action.py and the commands differ: {', '.join(sorted(differing))}")
+    needed = [f"| `{name}` | `{least}` | {why} |\n" for name, (least, why) in PERMISSIONS.items()]
     given = [f"| `{o.name}` | `{o.variable}` | {_cell(meaning(o))} |\n" for o in inputs()]
     told = [f"| `{name}` | {_cell(text)} |\n" for name, text in outputs()]
-    return "".join([_INPUTS, *given, _OUTPUTS, *told])
+    return "".join([_INPUTS, *given, _OUTPUTS, *told, _PERMISSIONS, *needed])
 
 
 def inputs() -> Iterator[Option]:

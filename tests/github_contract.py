@@ -97,7 +97,7 @@ def _check_rest(exchange: Exchange) -> None:
         assert known[name]["type"] != "integer" or value.isdigit(), f"{name}={value}"
     response = operation["responses"].get(str(exchange.status))
     if response is None:
-        assert exchange.status in {401, 403, 404}, f"{template} does not answer with {exchange.status}"
+        assert exchange.status in {301, 401, 403, 404}, f"{template} does not answer with {exchange.status}"
         _validator(_BASIC_ERROR).validate(exchange.answer)
         return
     content = _resolved(response).get("content")

@@ -30,6 +30,9 @@ def deploy(run: Run) -> None:
     publishing = stages.publishing(run, where)
     tags: dict[str, str | None] = {item.name: item.tag for item in wanted}
     stages.require_deployable(run, where, tags | {item.name: None for item in items})
+    if items and not (items := stages.concerned(run, where, items)):
+        run.report.update(outcome="unchanged", gitops=stages.as_read(where))
+        return
     awaiting = None if run.switch("dry-run") else stages.awaiting(run, where, must_exist=True)
     try:
         images = stages.build(run, items, registry) if items else stages.find_images(run, where, wanted, registry)

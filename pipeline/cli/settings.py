@@ -33,6 +33,8 @@ class Buildable:
     dockerfile: Path | None
     platforms: tuple[str, ...]
     service: str | None
+    paths: tuple[str, ...] = ()
+    """What must differ from the version that runs; none for a service that is to be deployed in any case."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +120,7 @@ def buildables(run: Run, config: "ApplicationConfig | None") -> tuple[Buildable,
             dockerfile=Path(service.dockerfile) if service.dockerfile else None,
             platforms=run.texts("platform", service.platforms),
             service=name,
+            paths=() if run.texts("service") else service.paths,
         )
         for name, service in chosen.items()
     )

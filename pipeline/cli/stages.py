@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, cast, get_args
 from pipeline.cli import settings
 from pipeline.cli.flags import Run
 from pipeline.cli.settings import Buildable, Place
-from pipeline.core.deployment import Image, Kind, Notices, Rollout
-from pipeline.core.image import Wanted, in_registry, require_commit
+from pipeline.core.deployment import Gitops, Image, Kind, Notices, Rollout
+from pipeline.core.image import Wanted, in_registry, is_commit, require_commit
 from pipeline.core.links import commit_page
 from pipeline.core.order import Rule
 from pipeline.errors import ImageNotFound, NotArgoCD, NotAvailableYet, PipelineError, Unreachable, UsageError
@@ -55,6 +55,32 @@ def build(run: Run, items: Iterable[Buildable], registry: str) -> tuple[Image, .
             images += (image,)
             run.report.update(images=images)
     return images
+
+
+def concerned(run: Run, where: Place, items: Iterable[Buildable]) -> tuple[Buildable, ...]:
+    """Those of the services whose paths differ from the version that runs, or that name no paths.
+
+    The present commit itself is never passed over: deploying it again tells how its rollout stands.
+    """
+    from pipeline.edges import source_repository
+
+    known = entries(run, where)
+    root = Path(run.required("source"))
+    commit = source_repository.checkout(root).commit
+    left = []
+    for item in items:
+        tag = known[item.name].tag if item.name in known else None
+        judged = item.paths and tag and is_commit(tag) and tag != commit
+        if tag and judged and not source_repository.differs(root, tag, item.paths):
+            run.progress.say(f"{item.service} is unchanged: {', '.join(item.paths)} as in {tag[:7]}, which runs")
+        else:
+            left.append(item)
+    return tuple(left)
+
+
+def as_read(where: Place) -> Gitops:
+    """The GitOps repository, in which nothing is changed."""
+    return Gitops(repository=where.repository.name, branch=where.repository.branch, revision=where.head.revision)
 
 
 def entries(run: Run, where: Place) -> "Mapping[str, Entry]":

@@ -83,6 +83,12 @@ def slug(url: str, api_url: str | None) -> Slug | None:
     return Slug(api.geturl().rstrip("/"), owner, name) if (scheme, host) == here else None
 
 
+def by_ssh(url: str, api_url: str | None) -> Slug | None:
+    """The repository on GitHub that an SSH address names; None for any other address."""
+    found = re.fullmatch(r"(?:ssh://)?[^@/]+@([^:/]+)(?:(?::\d+)?/|:)(.+)", url)
+    return slug(f"https://{found[1]}/{found[2]}", api_url) if found else None
+
+
 def connect(where: Slug, credentials: Secret, access: Access) -> "Api":
     """The API that knows a repository; the token is the password of `credentials`.
 
@@ -132,7 +138,7 @@ class Api:
         if status != 200:
             raise _refusal(f"{self._host}: GraphQL", status, headers, answer, permission)
         for error in answer.get("errors") or ():
-            problem = _problem(self._host, error, permission)
+            problem = _problem(self._host, headers, error, permission)
             if isinstance(problem, CommitRefused) and not document.startswith("mutation"):
                 raise Unreachable(str(problem))
             raise problem
@@ -246,6 +252,8 @@ def _message(answer: Any) -> str:
 
 def _refusal(where: str, status: int, headers: Mapping[str, str], answer: Any, permission: str) -> PipelineError:
     said = f"{where}: {_message(answer) or f'HTTP {status}'}"
+    if unauthorized := _sign_on(said, headers):
+        return unauthorized
     if status == 401:
         return GitDenied(said, remedy="Set GITOPS_TOKEN to a token that is valid and has not expired.")
     if status == 403:
@@ -264,9 +272,25 @@ def _denied(said: str, permission: str) -> GitDenied:
     )
 
 
-def _problem(host: str, error: Mapping[str, Any], permission: str) -> Exception:
+def _sign_on(said: str, headers: Mapping[str, str]) -> GitDenied | None:
+    """An organization that wants its single sign-on tells where a token is authorized for it.
+
+    https://docs.github.com/rest/authentication/authenticating-to-the-rest-api: `required; url=URL`
+    """
+    found = re.search(r"\burl=(\S+)", headers.get("x-github-sso", ""))
+    if found is None:
+        return None
+    return GitDenied(
+        f"{said}; the token is not authorized for the organization's single sign-on (SAML SSO)",
+        remedy=f"Authorize the token of GITOPS_TOKEN at {found[1]} (good for an hour), then run this again.",
+    )
+
+
+def _problem(host: str, headers: Mapping[str, str], error: Mapping[str, Any], permission: str) -> Exception:
     message = str(error.get("message"))
     said = f"{host}: {message}"
+    if unauthorized := _sign_on(said, headers):
+        return unauthorized
     match error.get("type"):
         case "STALE_DATA":
             return StaleHeadError(message)

@@ -180,8 +180,18 @@ class GitHubRepository:
         if _ROOT in wanted:
             fields.append("tree { entries { name } }")
         commit = f"... on Commit {{ {' '.join(fields)} }}"
-        document = f"query({declared}) {{ repository(owner: $owner, name: $name) {{ {field % commit} }} }}"
-        return self._api.graphql(document, variables)["repository"]
+        wanted_of_all = f"nameWithOwner {field % commit}"
+        document = f"query({declared}) {{ repository(owner: $owner, name: $name) {{ {wanted_of_all} }} }}"
+        found = self._api.graphql(document, variables)["repository"]
+        self._follow(found["nameWithOwner"])
+        return found
+
+    def _follow(self, name: str) -> None:
+        """Go on under the repository's new name, if it has one: queries may use the old one, commits may not."""
+        if name.lower() != str(self._where).lower():
+            self._say(f"{self._where} is called {name} now: change the address before the old name is given away")
+            owner, _, new = name.partition("/")
+            self._where = Slug(self._where.api_url, owner, new)
 
     def _look_up(self, commit: Mapping[str, Any], paths: Sequence[str]) -> Head:
         """What `_ask` was answered, as the paths' files and folders."""

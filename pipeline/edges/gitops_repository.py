@@ -17,7 +17,7 @@ from pipeline.edges.commit_graph import CommitGraph, descends, relation
 from pipeline.edges.git import Address, Git, GitError, Scratch, explain, explained, parse_address
 from pipeline.edges.git_objects import Change, GitObjects, Identity
 from pipeline.edges.git_push import push_commit
-from pipeline.edges.github import Access, connect, slug
+from pipeline.edges.github import Access, by_ssh, connect, slug
 from pipeline.edges.github_repository import GitHubRepository
 from pipeline.edges.work_tree import WorkTree
 from pipeline.errors import BranchNotFound, CommitRefused, GitUnusable, RepositoryNotFound, UsageError
@@ -82,6 +82,8 @@ def _on_github(
     """The repository through GitHub's API; None, with a word, where that cannot do what is asked for."""
     where = slug(address.url, access.api_url)
     if where is None:
+        if by_ssh(address.url, access.api_url):
+            access.say("Using git instead of GitHub's API: it has an SSH address, and a token is for https")
         return None
     if identity.author or identity.committer:
         why = "it does not let us choose author and committer"

@@ -1,6 +1,7 @@
 """The application's repository: what is checked out, and how its commits are related."""
 
 import os
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from pipeline.core.order import Relation
 from pipeline.core.secret import Secret
 from pipeline.core.source import Checkout
 from pipeline.edges.commit_graph import CommitGraph, relation
-from pipeline.edges.git import Address, Git, explained, parse_address
+from pipeline.edges.git import Address, Git, GitError, explained, parse_address
 from pipeline.edges.github import Access, Commits, connect, slug
 from pipeline.errors import BranchNotFound, RepositoryNotFound
 
@@ -113,6 +114,20 @@ def checkout(path: Path) -> Checkout:
         dirty=tuple(line[3:] for line in status.split("\0") if line),
         committed=datetime.fromisoformat(committed),
     )
+
+
+def differs(path: Path, running: str, paths: Sequence[str]) -> bool:
+    """Whether `paths` (git's globs, seen from `path`) differ between the commit `running` and the one checked out.
+
+    True too where that cannot be told: the clone lacks the commit, or one of the paths leads nowhere.
+    """
+    git, wanted = Git(path), [f":(glob){each}" for each in paths]
+    try:
+        git.run("ls-files", "--error-unmatch", "--", *wanted)
+        git.run("diff", "--quiet", running, "HEAD", "--", *wanted)
+    except GitError:
+        return True
+    return False
 
 
 def _origin(git: Git, clone: Path, token: Secret | None) -> Address | None:

@@ -42,6 +42,10 @@ _ROUTES = Map(
     ],
     merge_slashes=False,
 )
+_SIGN_ON = (
+    "Resource protected by organization SAML enforcement. "
+    "You must grant your Personal Access token access to this organization."
+)
 _TOO_MANY = "API rate limit exceeded for user ID 1."
 _TOO_FAST = "You have exceeded a secondary rate limit. Please wait a few minutes before you try again."
 
@@ -72,6 +76,10 @@ class GitHub:
         self.rules = Rules(self.protected)
         self.outages: list[Literal["before", "after"]] = []
         """Each makes one mutation be answered with 502, before or after it is carried out."""
+        self.sign_on: str | None = None
+        """Where a token is to be authorized for the organization's single sign-on; None when it need not be."""
+        self.renamed: dict[str, str] = {}
+        """The new names of repositories, by the old ones."""
         self.limits = Limits()
         self._root = root
         self._token = token
@@ -109,6 +117,8 @@ class GitHub:
         try:
             endpoint, values = _ROUTES.bind_to_environ(request.environ).match()
             self._admit(request)
+            if self.sign_on:
+                return self._want_sign_on(endpoint == "graphql")
             if endpoint == "graphql":
                 return 200, self._graphql(request, sent, meter), {}
             answer = self._rest(request, sent, endpoint, dict(values), meter)
@@ -126,10 +136,25 @@ class GitHub:
         if token != self._token.reveal():
             raise RefusedError(401, "Bad credentials")
 
+    def _want_sign_on(self, graphql: bool) -> tuple[int, Any, Mapping[str, str]]:
+        """https://docs.github.com/rest/authentication/authenticating-to-the-rest-api says what REST answers.
+
+        GraphQL has the same header, and its errors a type: as GitHub's own client, `gh`, reads them.
+        """
+        headers = {"X-GitHub-SSO": f"required; url={self.sign_on}"}
+        if graphql:
+            return 200, {"data": {"repository": None}, "errors": [{"type": "FORBIDDEN", "message": _SIGN_ON}]}, headers
+        return 403, error(403, _SIGN_ON), headers
+
     def _rest(self, request: Request, sent: Any, route: Route, values: dict[str, str], meter: Meter) -> Any:
         if not meter.primary():
             raise RefusedError(403, _TOO_MANY)
-        hosted = self.find(values.pop("owner"), values.pop("name"))
+        owner, name = values.pop("owner"), values.pop("name")
+        if name in self.renamed:
+            # https://docs.github.com/rest/using-the-rest-api/best-practices-for-using-the-rest-api
+            new = request.url.replace(f"/{owner}/{name}/", f"/{owner}/{self.renamed[name]}/", 1)
+            raise RefusedError(301, "Moved Permanently", {"Location": new})
+        hosted = self.find(owner, name)
         if hosted is None:
             raise RefusedError(404, "Not Found")
         kinds = route.permission.split("|")
@@ -152,7 +177,7 @@ class GitHub:
         outage = self.outages.pop(0) if self.outages and _is_mutation(sent) else None
         if outage == "before":
             raise BadGateway
-        api = Api(self.find, self.permissions, request.host_url)
+        api = Api(self.find, self.permissions, request.host_url, self.renamed)
         answer = api.execute(sent["query"], sent.get("variables"))
         if outage == "after":
             raise BadGateway

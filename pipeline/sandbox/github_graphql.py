@@ -25,12 +25,20 @@ class Api:
     """What one token may see and do."""
 
     def __init__(
-        self, find: Callable[[str, str], Hosted | None], permissions: Mapping[str, str], host_url: str
+        self,
+        find: Callable[[str, str], Hosted | None],
+        permissions: Mapping[str, str],
+        host_url: str,
+        renamed: Mapping[str, str],
     ) -> None:
-        """`permissions` are the token's: `write` or `read`, by permission."""
+        """`permissions` are the token's: `write` or `read`, by permission.
+
+        Queries find a repository by its old name in `renamed` too; mutations do not.
+        """
         self._find = find
         self._permissions = permissions
         self._pulls = PullRequests(self._named, self._require, host_url)
+        self._renamed = renamed
 
     def execute(self, query: str, variables: Mapping[str, Any] | None) -> Json:
         """The answer to a query or mutation."""
@@ -48,8 +56,8 @@ class Api:
             answer["errors"] = [_error(error) for error in result.errors]
         return answer
 
-    def _repository(self, _: Any, owner: str, name: str, followRenames: bool = True) -> Json:  # noqa: ARG002, N803
-        hosted = self._open(owner, name)
+    def _repository(self, _: Any, owner: str, name: str, followRenames: bool = True) -> Json:  # noqa: N803
+        hosted = self._open(owner, self._renamed.get(name, name) if followRenames else name)
         repository = hosted.repository
         return {
             "id": node_id("Repository", hosted.slug),

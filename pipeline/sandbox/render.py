@@ -389,6 +389,8 @@ def _real_kustomize() -> list[str] | None:
 def _build_outside(tree: _Tree, path: str, command: list[str]) -> list[Manifest]:
     with tempfile.TemporaryDirectory(prefix="openeg-sandbox-") as folder:
         archive = _git(tree.repository, "archive", "--format=tar", tree.commit)
+        if archive.returncode:  # the repository has been moved away meanwhile
+            raise CannotRender(f"git archive: {archive.stderr.decode(errors='replace').strip()}")
         with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
             tar.extractall(folder, filter="data")
         built = subprocess.run(

@@ -328,3 +328,46 @@ def test_headers_for_a_front_come_from_the_environment_one_a_line(scene: Scene) 
         front.shutdown()
     assert done.code == 5, done.stderr
     assert {(message["X-Front"], message["X-Pass"]) for message in heard} == {("one two", "let me in")}
+
+
+def only_its_paths(scene: Scene, **paths: str) -> None:
+    """Have services say what concerns them, and deploy all of them."""
+    file = scene.app.path / "deploy.yaml"
+    text = file.read_text()
+    for service, path in paths.items():
+        text = text.replace(f"context: {service}\n", f"context: {service}\n    paths: [{path}]\n")
+    file.write_text(text)
+    scene.app.commit("Say what concerns whom")
+    assert scene.run("deploy").code == 0
+
+
+def test_a_service_none_of_whose_paths_changed_is_left_as_it_is(scene: Scene) -> None:
+    only_its_paths(scene, flask="flask, '*.md'", node="'node/**/*.js'")
+    first = scene.app.git("rev-parse", "HEAD")
+    scene.change("flask/app.py")
+    done = scene.run("deploy", "--json")
+    assert done.json["outcome"] == "deployed", done.stderr
+    assert {image["name"] for image in done.json["images"]} == {"openegflask", "openegwebhook"}
+    assert f"node is unchanged: node/**/*.js as in {first[:7]}, which runs" in done.stderr
+    scene.change("node/server.js")
+    done = scene.run("deploy", "--json", "--dry-run")
+    assert {image["name"] for image in done.json["images"]} == {"openegnode", "openegwebhook"}
+    done = scene.run("deploy", "--json", "--dry-run", "--service", "flask")
+    assert {image["name"] for image in done.json["images"]} == {"openegflask"}, "it was asked for by name"
+
+
+def test_a_commit_that_concerns_no_service_changes_nothing(scene: Scene) -> None:
+    only_its_paths(scene, flask="flask", node="node", webhook="webhook")
+    headlines, head = scene.log(), scene.gitops.git("rev-parse", "FETCH_HEAD")
+    (scene.app.path / "notes.txt").write_text("Nothing of a service\n")
+    scene.app.commit("Write notes")
+    done = scene.run("deploy", "--json")
+    assert (done.code, done.json["outcome"], done.json["gitops"]["revision"]) == (0, "unchanged", head), done.stderr
+    assert scene.log() == headlines
+
+
+def test_a_path_that_leads_nowhere_passes_no_service_over(scene: Scene) -> None:
+    only_its_paths(scene, flask="flsk")
+    scene.change("flask/app.py")
+    done = scene.run("deploy", "--json", "--dry-run")
+    assert "openegflask" in {image["name"] for image in done.json["images"]}

@@ -142,6 +142,19 @@ def test_git_takes_over_what_the_api_cannot_do_and_it_is_said(github: Scene, kin
         assert git_world.git(bare(github), "ls-tree", "main", OVERLAY).startswith("100755")
 
 
+def test_a_submodule_is_left_to_git(github: Scene) -> None:
+    github.gitops.git("rm", "-r", "--quiet", "overlays/production")
+    github.gitops.git("update-index", "--add", "--cacheinfo", f"160000,{NEW},overlays/production")
+    github.gitops.git("commit", "--quiet", "--message", "Have the overlay elsewhere")
+    github.gitops.git("push", "--quiet", "origin", "HEAD:main")
+    done = github.run("bump", *FLAGS, "--json")
+    assert "Using git instead of GitHub's API: overlays/production is a submodule\n" in done.stderr
+    over_git = github.run("bump", *FLAGS, "--json", environ={"GITHUB_API_URL": ""})
+    assert (done.code, done.json["error"]) == (over_git.code, over_git.json["error"])
+    assert (done.code, done.json["error"]["class"]) == (4, "OverlayNotFound")
+    assert asked(github) == ["read"]
+
+
 @pytest.mark.parametrize("kind", ["long", "latin-1", "byte order mark", "crlf"])
 def test_bytes_that_the_text_does_not_carry_stay_as_they_are(github: Scene, kind: str) -> None:
     text = github.overlay()
@@ -238,6 +251,36 @@ def test_errors_say_what_is_missing(github: Scene) -> None:
     assert (code, kind) == (5, "GitDenied")
     assert "`contents: read`" in message
     assert len(github.log()) == 1
+
+
+def test_a_token_that_single_sign_on_does_not_know_is_told_where_to_be_authorized(github: Scene) -> None:
+    address = "https://github.com/orgs/openeg/sso?authorization_request=AZSCKtL4U8yX1H3sCQIVnVgmjmon5fWxks"
+    github.sandbox.github.sign_on = address
+    done = github.run("bump", *FLAGS, "--json")
+    assert (done.code, done.json["error"]["class"]) == (5, "GitDenied")
+    assert "SAML" in done.json["error"]["message"]
+    assert address in done.json["error"]["remedy"]
+    where = ("--source", f"{github.sandbox.git_url}/openeg.git", "--gitops", github.gitops_url)
+    compared = github.run("bump", *FLAGS, *where, "--json", environ={"GITHUB_TOKEN": GITHUB_TOKEN.reveal()})
+    assert address in compared.json["error"]["remedy"]
+
+
+def test_a_renamed_repository_is_found_and_its_new_name_told(github: Scene) -> None:
+    old = github.app.git("rev-parse", "HEAD")
+    new = github.change()
+    for name in ("openeg-gitops", "openeg"):
+        (github.sandbox.git_root / f"{name}.git").rename(github.sandbox.git_root / f"{name}-2.git")
+        github.sandbox.github.renamed[name] = f"{name}-2"
+    flags = ("--source", f"{github.sandbox.git_url}/openeg.git", "--gitops", github.gitops_url, "--no-check-image")
+    token = {"GITHUB_TOKEN": GITHUB_TOKEN.reveal()}
+    for tag in (old, new):
+        done = github.run("bump", *flags, "--image", f"openegflask={tag}", "--json", environ=token)
+        assert done.json["outcome"] == "published", done.stderr
+        assert "git/openeg-gitops is called git/openeg-gitops-2 now: change the address" in done.stderr
+    head = git_world.head(github.sandbox.git_root / "openeg-gitops-2.git")
+    assert done.json["gitops"]["revision"] == head
+    statuses = [exchange.status for exchange in github.sandbox.github.exchanges if "/compare/" in exchange.path]
+    assert statuses == [301, 200]
 
 
 def test_rate_limits_are_waited_for_within_the_deadline_and_no_longer(github: Scene) -> None:

@@ -39,6 +39,25 @@ def test_a_token_goes_to_githubs_own_host_alone(url: str, api_url: str | None, e
     assert slug(url, api_url) == expected
 
 
+@pytest.mark.parametrize(
+    ("url", "on_github"),
+    [
+        ("git@github.com:a/b.git", True),
+        ("ssh://git@github.com/a/b.git", True),
+        ("ssh://git@ssh.github.com:443/a/b.git", False),
+        ("git@gitlab.com:a/b.git", False),
+        ("git@github.com:a/b/c.git", False),
+    ],
+)
+def test_over_ssh_it_is_git_and_on_github_that_is_said(url: str, on_github: bool) -> None:
+    said: list[str] = []
+    opened = open_repository(url, token=Secret("a-token"), access=Access(None, say=said.append))
+    assert not isinstance(opened, GitHubRepository)
+    opened.close()
+    why = "Using git instead of GitHub's API: it has an SSH address, and a token is for https"
+    assert said == ([why] if on_github else [])
+
+
 @pytest.mark.parametrize("api_url", ["ghe.example/api/v3", "https://[ghe", "https:///api/v3", "ftp://ghe.example"])
 def test_an_address_of_the_api_that_is_none_is_told(api_url: str) -> None:
     with pytest.raises(UsageError, match="--github-api-url"):
