@@ -63,7 +63,7 @@ command(
     "github-api-url",
     *ROLLOUT,
 )(deploy.wait)
-command(app, "from", *SLACK, "dry-run")(deploy.notify)
+command(app, "from", "source", "github-api-url", *SLACK, "dry-run")(deploy.notify)
 command(app, "image", "service", "to", "source", "registry", "no-check-image", *WHERE, *ROLLOUT, *SLACK)(
     rollback.rollback
 )

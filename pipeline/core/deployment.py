@@ -119,10 +119,25 @@ class SlackMessage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GitHubDeployment:
+    """What the page of an application's repository on GitHub shows of a deployment."""
+
+    repository: str
+    """`OWNER/NAME`."""
+    commit: str
+    id: int
+    """GitHub's own."""
+    state: str
+    """The status that was written last: `queued`, `in_progress`, `success`, `failure`, `error` or `inactive`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Notices:
     """The notices that were written."""
 
     slack: SlackMessage | None = None
+    github: tuple[GitHubDeployment, ...] = ()
+    """One for each source repository and commit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,13 @@ _STATES: dict[Outcome, tuple[str, str]] = {
 _UNDER_WAY = ("🔄", "is under way")
 _ROLLED_BACK = ("↩️", "failed and was rolled back")
 _NOUNS = {"deploy": "Deployment", "rollback": "Rollback", "promote": "Promotion", "revert": "Revert"}
-_LINKS = {"commit": "Commit", "run": "Run", "argocd": "Argo CD", "pull_request": "Pull request"}
+_LINKS = {
+    "commit": "Commit",
+    "run": "Run",
+    "argocd": "Argo CD",
+    "pull_request": "Pull request",
+    "environment": "Environment",
+}
 
 _LINK_BREAKING = re.compile(r"""[\s<>"'`|\\]""")
 

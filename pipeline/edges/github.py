@@ -99,7 +99,8 @@ class StaleHeadError(Exception):
 class Api:
     """Requests to one GitHub. They raise GitDenied, RepositoryNotFound, RateLimited and Unreachable."""
 
-    def __init__(self, api_url: str, token: Secret, access: Access) -> None:
+    def __init__(self, api_url: str, token: Secret, access: Access, *, variable: str = "GITOPS_TOKEN") -> None:
+        """`variable` is where the token comes from, for errors to name."""
         import github
 
         self._client = github.Github(
@@ -114,12 +115,20 @@ class Api:
         self._host = urlsplit(api_url).netloc
         self._patience = access.deadline_seconds
         self._say = access.say
+        self._variable = variable
 
-    def get(self, path: str, **parameters: str) -> Any:
-        """The answer of the REST API; `path` from `/repos` on."""
+    def get(self, path: str, *, permission: str = "contents: read", **parameters: str) -> Any:
+        """The answer of the REST API; `path` from `/repos` on. `permission` is what the request needs."""
         status, headers, answer = self._ask("GET", path, parameters=parameters)
         if status != 200:
-            raise _refusal(f"{self._host}{path}", status, headers, answer, "contents: read")
+            raise self._refusal(path, status, headers, answer, permission)
+        return answer
+
+    def send(self, verb: str, path: str, body: Mapping[str, Any], *, permission: str) -> Any:
+        """The answer of the REST API to a request that changes something. Raises CommitRefused too."""
+        status, headers, answer = self._ask(verb, path, input=dict(body))
+        if status not in {200, 201}:
+            raise self._refusal(path, status, headers, answer, permission)
         return answer
 
     def graphql(self, document: str, variables: Mapping[str, Any], *, permission: str = "contents: read") -> Any:
@@ -130,9 +139,9 @@ class Api:
         body = {"query": document, "variables": variables}
         status, headers, answer = self._ask("POST", self._client.requester.graphql_url, input=body)
         if status != 200:
-            raise _refusal(f"{self._host}: GraphQL", status, headers, answer, permission)
+            raise self._refusal(": GraphQL", status, headers, answer, permission)
         for error in answer.get("errors") or ():
-            problem = _problem(self._host, error, permission)
+            problem = _problem(self._host, error, permission, self._variable)
             if isinstance(problem, CommitRefused) and not document.startswith("mutation"):
                 raise Unreachable(str(problem))
             raise problem
@@ -141,6 +150,11 @@ class Api:
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+
+    def _refusal(
+        self, what: str, status: int, headers: Mapping[str, str], answer: Any, permission: str
+    ) -> PipelineError:
+        return _refusal(f"{self._host}{what}", status, headers, answer, permission, self._variable)
 
     def _ask(self, verb: str, path: str, **request: Any) -> tuple[int, Mapping[str, str], Any]:
         """One answer; those that a rate limit gives are waited out, as long as patience lasts."""
@@ -170,7 +184,7 @@ class Api:
             answer = json.loads(text)
         except ValueError:
             answer = None
-        if status >= 500 or not isinstance(answer, dict):
+        if status >= 500 or not isinstance(answer, dict | list):
             raise Unreachable(f"{self._host}: answered with HTTP {status}, and not as GitHub's API does")
         return status, headers, answer
 
@@ -228,6 +242,8 @@ _RELATIONS = {
 
 def _held_up(status: int, headers: Mapping[str, str], answer: Any) -> float | None:
     """The seconds that a rate limit asks to wait; None for an answer of any other kind."""
+    if isinstance(answer, list):
+        return None
     limited = any(error.get("type") == "RATE_LIMITED" for error in answer.get("errors") or ())
     refused = status in {403, 429} and ("retry-after" in headers or "rate limit" in _message(answer).lower())
     if not (limited or refused or status == 429):
@@ -244,27 +260,29 @@ def _message(answer: Any) -> str:
     return " ".join([*filter(None, [str(answer.get("message") or "")]), *errors])
 
 
-def _refusal(where: str, status: int, headers: Mapping[str, str], answer: Any, permission: str) -> PipelineError:
+def _refusal(
+    where: str, status: int, headers: Mapping[str, str], answer: Any, permission: str, variable: str
+) -> PipelineError:
     said = f"{where}: {_message(answer) or f'HTTP {status}'}"
     if status == 401:
-        return GitDenied(said, remedy="Set GITOPS_TOKEN to a token that is valid and has not expired.")
+        return GitDenied(said, remedy=f"Set {variable} to a token that is valid and has not expired.")
     if status == 403:
         accepted = headers.get("x-accepted-github-permissions", "").replace("=", ": ")
-        return _denied(said, accepted or permission)
+        return _denied(said, accepted or permission, variable)
     if status == 404:
-        return RepositoryNotFound(said)
+        return RepositoryNotFound(said, remedy=f"Check the address; a private repository also needs {variable}.")
     return CommitRefused(f"{said} (HTTP {status})")
 
 
-def _denied(said: str, permission: str) -> GitDenied:
+def _denied(said: str, permission: str, variable: str) -> GitDenied:
     return GitDenied(
         f"{said}; the token lacks the permission `{permission}`",
-        remedy=f"Give the token of GITOPS_TOKEN the permission `{permission}` on the repository; "
+        remedy=f"Give the token of {variable} the permission `{permission}` on the repository; "
         "for a classic token that is the scope `repo`.",
     )
 
 
-def _problem(host: str, error: Mapping[str, Any], permission: str) -> Exception:
+def _problem(host: str, error: Mapping[str, Any], permission: str, variable: str) -> Exception:
     message = str(error.get("message"))
     said = f"{host}: {message}"
     match error.get("type"):
@@ -273,7 +291,7 @@ def _problem(host: str, error: Mapping[str, Any], permission: str) -> Exception:
         case "NOT_FOUND":
             return RepositoryNotFound(said)
         case "FORBIDDEN" | "INSUFFICIENT_SCOPES":
-            return _denied(said, permission)
+            return _denied(said, permission, variable)
     if error.get("type") == "BRANCH_PROTECTION_RULE_VIOLATION" or any(word in message for word in _PROTECTED):
         return BranchIsProtected(said)
     return CommitRefused(said, remedy="Read GitHub's words in the message, and look at its status page.")

@@ -19,7 +19,7 @@ from werkzeug.routing import Map, Rule
 from werkzeug.wrappers import Request, Response
 
 from pipeline.core.secret import Secret
-from pipeline.sandbox import github_contents
+from pipeline.sandbox import github_contents, github_deployments
 from pipeline.sandbox.github_git import BareRepository
 from pipeline.sandbox.github_graphql import Api
 from pipeline.sandbox.github_limits import Limits, Meter
@@ -27,7 +27,10 @@ from pipeline.sandbox.github_rest import Call, RefusedError, Route, State, error
 
 OWNER = "git"
 """The owner of every repository: so that `HOST/git/NAME.git`, where the sandbox serves git, is an address of GitHub."""
-_REST = (*github_contents.ROUTES,)
+_REST = (
+    *github_contents.ROUTES,
+    *github_deployments.ROUTES,
+)
 _ROUTES = Map(
     [
         Rule("/api/graphql", endpoint="graphql", methods=["POST"]),
@@ -58,7 +61,7 @@ class GitHub:
     def __init__(self, root: Path, token: Secret) -> None:
         """The repositories are the folders `NAME.git` in `root`."""
         self.exchanges: list[Exchange] = []
-        self.permissions: dict[str, str] = {"contents": "write"}
+        self.permissions: dict[str, str] = {"contents": "write", "deployments": "write"}
         """What the token may do: `write` or `read`, by permission."""
         self.protected: set[str] = set()
         """Branches that take changes through pull requests only."""

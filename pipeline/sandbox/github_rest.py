@@ -7,11 +7,14 @@ import base64
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from werkzeug.wrappers import Request
 
 from pipeline.sandbox.github_git import BareRepository
+
+if TYPE_CHECKING:
+    from pipeline.sandbox.github_deployments import Kept
 
 DOCS = "https://docs.github.com/rest"
 
@@ -32,6 +35,7 @@ class State:
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     """Issues and pull requests are numbered together."""
     ids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    deployments: "dict[int, Kept]" = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
