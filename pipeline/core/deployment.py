@@ -60,15 +60,30 @@ class ChangedLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PullRequest:
+    """The pull request that carries a change. What a dry run would open has neither number nor URL yet."""
+
+    number: int | None = None
+    url: str | None = None
+    state: Literal["open", "merged", "closed"] | None = None
+    branch: str
+    head: str | None = None
+    """The commit that it brings."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Gitops:
-    """What was published where. When nothing changed, `revision` is the head that was read."""
+    """What was published where. When nothing changed, `revision` is the head that was read.
+
+    A change that waits in a pull request has no `revision` until it is merged.
+    """
 
     repository: str
     branch: str | None = None
     """None for files that were edited without git."""
     revision: str | None = None
     changed: tuple[ChangedLine, ...] = ()
-    pull_request: str | None = None
+    pull_request: PullRequest | None = None
     attempts: int | None = None
 
 

@@ -33,6 +33,8 @@ _API = "https://api.github.com"
 _PAUSE_SECONDS = 60.0
 _SPREAD = 1.2
 """So that those who wait do not come back together."""
+_EMPTY = {204, 304}
+"""What has no body: done, and not modified."""
 _PROTECTED = ("rule violations", "protected branch", "pull request")
 
 
@@ -118,18 +120,25 @@ class Api:
         self._variable = variable
 
     def get(self, path: str, *, permission: str = "contents: read", **parameters: str) -> Any:
-        """The answer of the REST API; `path` from `/repos` on. `permission` is what the request needs."""
-        status, headers, answer = self._ask("GET", path, parameters=parameters)
-        if status != 200:
-            raise self._refusal(path, status, headers, answer, permission)
-        return answer
+        """The answer of the REST API; `path` from `/repos` on."""
+        return self._rest("GET", path, permission, parameters=parameters)[1]
+
+    def get_if_changed(self, path: str, etag: str | None, *, permission: str) -> tuple[str | None, Any]:
+        """As `get`, with the answer's etag. Empty when it is still what `etag` stands for: that costs nothing of the
+        rate limit.
+        """
+        headers, answer = self._rest("GET", path, permission, headers={"If-None-Match": etag} if etag else {})
+        return headers.get("etag") or etag, answer
 
     def send(self, verb: str, path: str, body: Mapping[str, Any], *, permission: str) -> Any:
-        """The answer of the REST API to a request that changes something. Raises CommitRefused too."""
-        status, headers, answer = self._ask(verb, path, input=dict(body))
-        if status not in {200, 201}:
+        """What the REST API answers to a change. What it finds wrong in the body raises CommitRefused."""
+        return self._rest(verb, path, permission, input=body)[1]
+
+    def _rest(self, verb: str, path: str, permission: str, **request: Any) -> tuple[Mapping[str, str], Any]:
+        status, headers, answer = self._ask(verb, path, **request)
+        if status not in {200, 201, 204, 304}:
             raise self._refusal(path, status, headers, answer, permission)
-        return answer
+        return headers, answer
 
     def graphql(self, document: str, variables: Mapping[str, Any], *, permission: str = "contents: read") -> Any:
         """The data that GraphQL answers with; `permission` is what the document needs.
@@ -181,7 +190,7 @@ class Api:
         except (requests.RequestException, RuntimeError) as error:  # RuntimeError: it is led to another server
             raise Unreachable(f"{self._host}: {type(error).__name__}: {_innermost(error)}") from None
         try:
-            answer = json.loads(text)
+            answer = {} if status in _EMPTY else json.loads(text)
         except ValueError:
             answer = None
         if status >= 500 or not isinstance(answer, dict | list):
@@ -242,9 +251,7 @@ _RELATIONS = {
 
 def _held_up(status: int, headers: Mapping[str, str], answer: Any) -> float | None:
     """The seconds that a rate limit asks to wait; None for an answer of any other kind."""
-    if isinstance(answer, list):
-        return None
-    limited = any(error.get("type") == "RATE_LIMITED" for error in answer.get("errors") or ())
+    limited = any(error.get("type") == "RATE_LIMITED" for error in _errors(answer))
     refused = status in {403, 429} and ("retry-after" in headers or "rate limit" in _message(answer).lower())
     if not (limited or refused or status == 429):
         return None
@@ -255,9 +262,14 @@ def _held_up(status: int, headers: Mapping[str, str], answer: Any) -> float | No
     return _PAUSE_SECONDS
 
 
+def _errors(answer: Any) -> list[Mapping[str, Any]]:
+    found = answer.get("errors") if isinstance(answer, dict) else None
+    return [error if isinstance(error, dict) else {"message": error} for error in found or ()]
+
+
 def _message(answer: Any) -> str:
-    errors = [str(error.get("message", "")) for error in answer.get("errors") or () if isinstance(error, dict)]
-    return " ".join([*filter(None, [str(answer.get("message") or "")]), *errors])
+    told = str(answer.get("message") or "") if isinstance(answer, dict) else ""
+    return " ".join(filter(None, [told, *(str(error.get("message") or "") for error in _errors(answer))]))
 
 
 def _refusal(
