@@ -179,6 +179,24 @@ class Created:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """The release that `release` has made or found, or with --dry-run would make."""
+
+    repository: str
+    """`OWNER/NAME`."""
+    version: str
+    tag: str
+    commit: str
+    previous: str | None = None
+    """The tag of the release before."""
+    url: str | None = None
+    notes: str | None = None
+    """Markdown."""
+    draft: bool = False
+    prerelease: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """The error that ended the command."""
 
@@ -203,6 +221,7 @@ class Deployment:
     rollback: Rollback | None = None
     notices: Notices | None = None
     init: Created | None = None
+    release: Release | None = None
     lint: Lint | None = None
     """What `lint` found."""
     kind: Kind | None = None

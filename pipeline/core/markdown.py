@@ -54,5 +54,5 @@ def escape(text: str) -> str:
 
 
 def inert(text: str, limit: int = LINE) -> str:
-    """One line of foreign text that calls nobody, refers to nothing, and is no workflow command where a log shows it."""
+    """Foreign text on one line that calls nobody, refers to nothing, and is no workflow command in a log."""
     return _CALLS.sub(lambda mark: f"{mark[0]}\N{ZERO WIDTH SPACE}", escape(one_line(text, limit)))

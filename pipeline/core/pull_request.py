@@ -165,7 +165,8 @@ def _commit(commit: SourceCommit) -> str:
     oid, page, proposed = _code(commit.oid[:7]), web_url(commit.url), web_url(commit.pull_request)
     number = re.search(r"/(\d+)$", proposed or "")
     link = f", [{'#' if number else ''}{number[1] if number else 'pull request'}]({proposed})" if proposed else ""
-    return f"- {f'[{oid}]({page})' if page else oid} {inert(commit.headline, _LINE)}, {inert(commit.author, _LINE)}{link}\n"
+    told = f"{inert(commit.headline, _LINE)}, {inert(commit.author, _LINE)}"
+    return f"- {f'[{oid}]({page})' if page else oid} {told}{link}\n"
 
 
 def _diff(diff: str, room: int) -> str:
