@@ -4,22 +4,15 @@ What the contract does not say is from https://docs.github.com/rest/deployments:
 there and a description of over 140 characters are refused with 422, and what `auto_inactive` does.
 """
 
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline.sandbox.github_rest import Call, RefusedError, Route, node_id
+from pipeline.sandbox import github_shapes
+from pipeline.sandbox.github_records import USER, Kept
+from pipeline.sandbox.github_rest import Call, RefusedError, Route, node_id, paged
 
 Json = dict[str, Any]
 _LONGEST_DESCRIPTION = 140
-
-
-@dataclass(slots=True)
-class Kept:
-    """One deployment, as the API shows it, with its statuses, oldest first."""
-
-    shown: Json
-    statuses: list[Json] = field(default_factory=list)
 
 
 def _create(call: Call) -> Json:
@@ -44,7 +37,7 @@ def _create(call: Call) -> Json:
         "original_environment": environment,
         "environment": environment,
         "description": sent.get("description"),
-        "creator": None,
+        "creator": github_shapes.user(call, USER),
         "created_at": _now(),
         "updated_at": _now(),
         "statuses_url": f"{url}/statuses",
@@ -56,14 +49,14 @@ def _create(call: Call) -> Json:
     return shown
 
 
-def _list(call: Call) -> list[Json]:
+def _list(call: Call) -> Any:
     asked = {name: value for name, value in call.request.args.items() if name in {"sha", "ref", "task", "environment"}}
     newest = [kept.shown for kept in reversed(call.state.deployments.values())]
-    return _page(call, [item for item in newest if all(item[name] == value for name, value in asked.items())])
+    return paged(call, [item for item in newest if all(item[name] == value for name, value in asked.items())])
 
 
-def _statuses(call: Call, number: int) -> list[Json]:
-    return _page(call, _find(call, number).statuses[::-1])
+def _statuses(call: Call, number: int) -> Any:
+    return paged(call, _find(call, number).statuses[::-1])
 
 
 def _tell(call: Call, number: int) -> Json:
@@ -90,7 +83,7 @@ def _add(call: Call, kept: Kept, sent: Json) -> Json:
         "id": number,
         "node_id": node_id("DeploymentStatus", number),
         "state": sent["state"],
-        "creator": None,
+        "creator": github_shapes.user(call, USER),
         "description": sent.get("description", ""),
         "environment": sent.get("environment", kept.shown["environment"]),
         "target_url": sent.get("log_url", ""),
@@ -110,11 +103,6 @@ def _find(call: Call, number: int) -> Kept:
     if kept is None:
         raise RefusedError(404, "Not Found")
     return kept
-
-
-def _page(call: Call, items: list[Json]) -> list[Json]:
-    size, page = (call.request.args.get(name, usual, int) for name, usual in (("per_page", 30), ("page", 1)))
-    return items[(page - 1) * size : page * size]
 
 
 def _require_short(description: str | None) -> None:
