@@ -101,10 +101,10 @@ def make_release(host: Host, tagger: Tagger, inputs: Inputs, progress: Progress)
     if there:
         name = there.name
     elif inputs.version:
-        name = inputs.version if inputs.version.startswith("v") else f"{_prefix(tags.values())}{inputs.version}"
+        name = inputs.version if inputs.version.startswith("v") else f"{_prefix(before)}{inputs.version}"
     else:
         last = Version.parse(before.name) if before else None
-        name = f"{_prefix(tags.values())}{following(last, (change.weight for change in listed))}"
+        name = f"{_prefix(before)}{following(last, (change.weight for change in listed))}"
     same = [tag for tag in tags.values() if Version.parse(tag.name) == Version.parse(name)]
     if same and same[0].commit != inputs.commit:
         raise VersionIsTaken(f"{host.name}: {same[0].name} stands at {same[0].commit[:12]}, not {inputs.commit[:12]}")
@@ -156,11 +156,13 @@ def _newest_first(tags: Iterable[Tag]) -> list[Tag]:
 
 
 def _there(tags: Iterable[Tag], inputs: Inputs) -> Tag | None:
-    """The tag that this commit has already: of the version asked for, else of the newest."""
-    own = _newest_first([tag for tag in tags if tag.commit == inputs.commit])
-    if inputs.version is None:
-        return next(iter(own), None)
-    return next((tag for tag in own if Version.parse(tag.name) == Version.parse(inputs.version or "")), None)
+    """The tag that this commit has already: of the version asked for, else the newest that is no candidate."""
+    wanted = Version.parse(inputs.version) if inputs.version else None
+    for tag in _newest_first(tag for tag in tags if tag.commit == inputs.commit):
+        version = Version.parse(tag.name)
+        if version and (version == wanted if wanted else not version.pre):
+            return tag
+    return None
 
 
 def _since(host: Host, tags: Iterable[Tag], commit: str) -> tuple[Tag | None, Sequence[Commit], int]:
@@ -175,9 +177,8 @@ def _since(host: Host, tags: Iterable[Tag], commit: str) -> tuple[Tag | None, Se
     return None, *(host.commits(None, commit) or ((), 0))
 
 
-def _prefix(tags: Iterable[Tag]) -> str:
-    newest = _newest_first(tags)
-    return "" if newest and not newest[0].name.startswith("v") else "v"
+def _prefix(before: Tag | None) -> str:
+    return "" if before and not before.name.startswith("v") else "v"
 
 
 def _with_pull_requests(host: Host, commits: Sequence[Commit]) -> Sequence[Commit]:
