@@ -19,6 +19,7 @@ from ruamel.yaml.reader import ReaderError
 
 from pipeline.core.address import server_url
 from pipeline.core.image import DEFAULT_REGISTRY, is_registry, is_repository
+from pipeline.core.wording import web_url
 from pipeline.errors import ConfigInvalid
 from pipeline.options import DEFAULT_CHANNEL
 
@@ -44,6 +45,9 @@ ImageName = Annotated[str, _expect(is_repository, "an image name: lower case, wi
 Server = Annotated[
     str,
     _expect(lambda address: server_url(address) is not None, "HOST:PORT or an http(s) URL, without user and password"),
+]
+Page = Annotated[
+    str, _expect(lambda url: web_url(url) == url, "an http(s) URL, without user, password, spaces and parentheses")
 ]
 Folder = Annotated[str, _expect(_is_inside, "a folder, relative to the repository's root")]
 DEFAULT_KV2_MOUNTS = ("openeg",)
@@ -101,6 +105,7 @@ class Environment(_Model):
     argocd: ArgoCDTarget = Field(default=ArgoCDTarget(), description="What to wait for.")
     mode: Mode = Field(default="commit", description="Publish as a commit or through a pull request.")
     order: Order = Field(default="ancestry", description="Which commit may follow which.")
+    url: Page | None = Field(default=None, description="Where people find what runs there; GitHub links to it.")
     after: tuple[str, ...] = Field(default=(), strict=False, description="Environments that must be healthy first.")
     timeout: float | None = Field(default=None, gt=0, allow_inf_nan=False, description="Seconds to wait for health.")
 

@@ -167,6 +167,18 @@ class LocalBranchDiverged(Refused):
     remedy = "Rebase or merge the work tree's branch, or pass --no-push."
 
 
+class NotRunning(Refused):
+    """The commit to be released is not proved to be the one that runs."""
+
+    remedy = "Deploy it first, or pass --commit with --allow-not-running."
+
+
+class VersionIsTaken(Refused):
+    """The tag of the version stands at another commit."""
+
+    remedy = "A release is never moved: name another version with --version."
+
+
 class BranchIsProtected(Refused):
     """The server does not let this user push to the branch."""
 

@@ -20,6 +20,7 @@ SANDBOX = "Sandbox"
 NEW = "New repository"
 HISTORY = "History"
 LINT = "Lint"
+RELEASE = "Release"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -343,6 +344,7 @@ OPTIONS = _table(
         instead={
             "build": "Tell what would be built; build and push nothing.",
             "notify": "Tell what would be told; post nothing.",
+            "release": "Show version and notes; make nothing.",
             "init": "List what would be written; write nothing.",
         },
     ),
@@ -407,6 +409,30 @@ OPTIONS = _table(
         default="table",
         help="Findings as a table for people, as the JSON result, as SARIF 2.1.0, or as GitHub's workflow commands.",
     ),
+    # releases
+    Option(
+        name="version",
+        group=RELEASE,
+        metavar="X.Y.Z",
+        help="Version to release. Default: what follows from the conventional commits since the last one.",
+    ),
+    Option(name="commit", group=RELEASE, metavar="COMMIT", help="Commit to release. Default: the one that runs."),
+    Option(
+        name="allow-not-running",
+        group=RELEASE,
+        default=False,
+        help="Release --commit without a look at what runs.",
+    ),
+    Option(
+        name="sign",
+        group=RELEASE,
+        default=False,
+        help="Sign the tag with git's key, in a local clone. Default: as git's tag.gpgSign says.",
+    ),
+    Option(
+        name="draft", group=RELEASE, default=False, help="Make the release a draft; without it a draft is published."
+    ),
+    Option(name="prerelease", group=RELEASE, default=False, help="Mark the release as one that is not for production."),
     # the sandbox
     Option(name="port", group=SANDBOX, metavar="PORT", default=0.0, help="Port to serve on; 0 takes a free one."),
     Option(name="poll", group=SANDBOX, metavar="SECONDS", default=180.0, help="How often Argo CD looks at git."),

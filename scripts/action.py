@@ -85,14 +85,17 @@ What the `permissions:` of the job must hold, by command.
 """
 
 _READ = "contents: read"
+_SHOWN = "contents: read, deployments: write"
 PERMISSIONS = {
-    "deploy": (_READ, "Checks out `deploy.yaml` and the history."),
+    "deploy": (_SHOWN, "Checks out `deploy.yaml` and the history; shows what runs where on the repository's page."),
     "build": (_READ, "Checks out the sources."),
     "bump": (_READ, "Checks out `deploy.yaml` and the history."),
-    "wait": (_READ, "Checks out `deploy.yaml`; `{}` where `from` says all and nothing is checked out."),
-    "notify": ("{}", "`from` says all."),
-    "rollback": (_READ, "Checks out `deploy.yaml`."),
+    "wait": (_SHOWN, "Checks out `deploy.yaml`, not needed where `from` says all; shows what runs where."),
+    "notify": ("deployments: write", "`from` says all; shows what runs where."),
+    "rollback": (_SHOWN, "Checks out `deploy.yaml`; shows what runs where."),
     "edit": (_READ, "Checks out the files to edit."),
+    "release": ("contents: write", "Makes the tag and the release."),
+    "history": (_READ, "Checks out the GitOps repository, or `deploy.yaml` that names it."),
     "lint": (_READ, "Checks out the GitOps repository."),
     "init": ("{}", "Writes new files."),
     "sandbox": ("{}", "Stays on the runner."),

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from pipeline import __version__
-from pipeline.cli import deploy, rollback
+from pipeline.cli import deploy, release, rollback
 from pipeline.cli.demo import demo
 from pipeline.cli.edit import edit
 from pipeline.cli.flags import command
@@ -64,10 +64,18 @@ command(
     "github-api-url",
     *ROLLOUT,
 )(deploy.wait)
-command(app, "from", *SLACK, "dry-run")(deploy.notify)
+command(app, "from", "source", "github-api-url", *SLACK, "dry-run")(deploy.notify)
 command(app, "image", "service", "to", "source", "registry", "no-check-image", *WHERE, *ROLLOUT, *SLACK)(
     rollback.rollback
 )
+command(
+    app,
+    *("from", "commit", "allow-not-running", "version", "sign", "draft", "prerelease", "dry-run"),
+    *("service", "source", "registry", "app", "deadline"),
+    *READ,
+    *ARGOCD,
+    *FRONT,
+)(release.release)
 command(app, "files", "image", "create", "in-place", "dry-run")(edit)
 command(app, "dir", "into-app", "organisation", "gitops", "registry", "domain", "service", "environment", *NEW)(init)
 command(app, "image", "service", "since", "until", "limit", "source", *READ)(history)

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 from pipeline.cli import rollback, settings, stages
 from pipeline.cli.flags import Run
-from pipeline.cli.settings import Place
+from pipeline.cli.settings import Buildable, Place
 from pipeline.core.deployment import Deployment, Image
-from pipeline.core.image import is_commit
+from pipeline.core.image import Wanted, is_commit
 from pipeline.core.wording import left_out
 from pipeline.errors import KustomizationUnusable, NotFound, PipelineError, Signalled, UsageError
 
@@ -25,7 +25,7 @@ def deploy(run: Run) -> None:
     wanted = settings.wanted_images(run) if prebuilt else ()
     registry = settings.registry(run, config)
     where = settings.place(run, config)
-    settings.identity(run, where.name)
+    settings.identity(run, where)
     run.report.update(kind="deploy")
     publishing = stages.publishing(run, where)
     tags: dict[str, str | None] = {item.name: item.tag for item in wanted}
@@ -35,7 +35,7 @@ def deploy(run: Run) -> None:
         return
     awaiting = None if run.switch("dry-run") else stages.awaiting(run, where, must_exist=True)
     try:
-        images = stages.build(run, items, registry) if items else stages.find_images(run, where, wanted, registry)
+        images = _images(run, where, items, wanted, registry, told=awaiting is not None)
         _bring(run, where, images, publishing, awaiting, registry)
     except PipelineError as error:
         run.report.fail(error)
@@ -45,6 +45,16 @@ def deploy(run: Run) -> None:
         stages.notify(run, where)
         if run.report.deployment.rollout:
             stages.record(run, where)
+
+
+def _images(
+    run: Run, where: Place, items: tuple[Buildable, ...], wanted: tuple[Wanted, ...], registry: str, *, told: bool
+) -> tuple[Image, ...]:
+    """Build, or find what is there; GitHub is told before, since that may take minutes."""
+    recipes = stages.recipes(run, items) if items else ()
+    if told:
+        stages.tell_github(run, "queued", stages.planned(recipes) or stages.name_images({}, wanted, registry))
+    return stages.build(run, recipes, registry) if items else stages.find_images(run, where, wanted, registry)
 
 
 def _bring(
@@ -71,7 +81,7 @@ def build(run: Run) -> None:
     """Build the image of the checked-out commit and push it, unless the registry has it."""
     settings.require_one_way(run)
     config = settings.application(run)
-    stages.build(run, settings.buildables(run, config), settings.registry(run, config))
+    stages.build(run, stages.recipes(run, settings.buildables(run, config)), settings.registry(run, config))
     run.report.update(outcome="planned" if run.switch("dry-run") else "built")
 
 
@@ -87,7 +97,7 @@ def bump(run: Run) -> None:
     if wanted and earlier.images:
         raise UsageError("--image and --from both name images", remedy="Pass one of them.")
     where = settings.place(run, config, earlier)
-    settings.identity(run, where.name, earlier)
+    settings.identity(run, where, earlier)
     run.report.update(kind="deploy")
     registry = settings.registry(run, config)
     publishing = stages.publishing(run, where)
@@ -109,12 +119,13 @@ def wait(run: Run) -> None:
     if earlier.outcome == "superseded" and not (run.text("revision") or run.texts("image")):
         run.progress.say("A newer change is deployed: there is nothing to wait for")
         run.report.update(outcome="superseded")
+        stages.tell_github(run)
         return
     config = settings.application(run)
     # The GitOps repository tells which revision descends from which; without it, equal is all that can be seen.
     named = run.text("gitops", config.gitops.url if config else None, known.repository if known else None)
     where = settings.place(run, config, earlier, read_only=True) if named else None
-    settings.identity(run, where.name if where else run.required("env", earlier.environment), earlier)
+    settings.identity(run, where or run.required("env", earlier.environment), earlier)
     images = _awaited(run, where, settings.registry(run, config)) or tuple(
         image for image in earlier.images if not left_out(earlier, image)
     )
@@ -122,7 +133,18 @@ def wait(run: Run) -> None:
     revision = run.text("revision", known.revision if known else None)
     if revision is not None and not is_commit(revision):
         raise UsageError(f"--revision {revision!r} is not a full commit hash", remedy="Give all 40 hexadecimal digits.")
-    stages.enter_rollout(run, stages.wait(run, stages.awaiting(run, where), where, revision, images))
+    awaiting = stages.awaiting(run, where)
+    if not run.texts("from"):  # without a deployment to continue there is nothing to tell GitHub of
+        stages.enter_rollout(run, stages.wait(run, awaiting, where, revision, images))
+        return
+    stages.tell_github(run, "in_progress")
+    try:
+        stages.enter_rollout(run, stages.wait(run, awaiting, where, revision, images))
+    except PipelineError as error:
+        run.report.fail(error)
+    except Signalled as interrupt:
+        run.report.interrupted(128 + interrupt.args[0])
+    stages.tell_github(run)
     if where and earlier.deployment_id:
         stages.record(run, where)
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.core.deployment import SCHEMA, Application, Deployment, Image, Rollout
+from pipeline.core.deployment import SCHEMA, Application, Deployment, Image, Notices, Rollout
 from pipeline.errors import UsageError
 
 _Item = TypeVar("_Item", Image, Application)
@@ -85,6 +85,7 @@ def _merge(before: Deployment, after: Deployment) -> Deployment:
         error=failed.error,
         images=_by_name(before.images + after.images, _same_image),
         rollout=Rollout(applications=_by_name(applications, lambda _, later: later)) if applications else None,
+        notices=_notices(before.notices, after.notices),
         urls={**(before.urls or {}), **(after.urls or {})} or None,
         seconds=_longest(before.seconds or {}, after.seconds or {}) or None,
         started=min(filter(None, (before.started, after.started)), default=None),
@@ -95,6 +96,13 @@ def _later(before: _Record, after: _Record) -> _Record:
     """`after`, with the fields of `before` where it has none."""
     missing = {item.name for item in fields(after) if getattr(after, item.name) in (None, ())}
     return replace(after, **{name: getattr(before, name) for name in missing})
+
+
+def _notices(before: Notices | None, after: Notices | None) -> Notices | None:
+    if before is None or after is None:
+        return before or after
+    github = {(item.repository, item.commit): item for item in (*before.github, *after.github)}
+    return Notices(slack=after.slack or before.slack, github=tuple(github.values()))
 
 
 def _same_image(before: Image, after: Image) -> Image:

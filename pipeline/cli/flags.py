@@ -70,6 +70,11 @@ class Run:
         """Whether a switch is on."""
         return bool(self.values.get(name))
 
+    def given_switch(self, name: str) -> bool | None:
+        """Whether a switch was turned on or off; None where nothing was said."""
+        value = self.values.get(name)
+        return None if value is None else bool(value)
+
     def secret(self, *names: str) -> Secret | None:
         """The first of the named secrets that the environment has."""
         return secret(self.environ, *names)

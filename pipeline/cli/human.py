@@ -44,8 +44,8 @@ def _rows(deployment: Deployment) -> Iterator[tuple[str, str]]:
             yield "gitops", f"{web_url(gitops.repository) or gitops.repository}{branch}{revision}{tries}"
         for line in gitops.changed:
             yield "changed", f"{line.file}:{line.line}, {line.name} {short(line.old)} → {short(line.new)}"
-        if gitops.pull_request:
-            yield "pull request", gitops.pull_request
+        if proposed := gitops.pull_request:
+            yield "pull request", ", ".join(filter(None, (proposed.url, proposed.branch, proposed.state)))
     for item in deployment.rollout.applications if deployment.rollout else ():
         revision = f" at {item.revision[:12]}" if item.revision else ""
         why = item.proof or (item.cause.reason if item.cause else "")

@@ -45,6 +45,8 @@ class Report:
         """The change as a unified diff."""
         self.content: bytes | None = None
         """What goes to standard output as it is, where no JSON is asked for."""
+        self.untold: set[str] = set()
+        """Who refused to be told of this deployment, and is asked no more."""
         self._announced = False
         self._followed: Gitops | None = None
         """What an earlier command has published, and told of."""

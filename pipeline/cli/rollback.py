@@ -29,7 +29,7 @@ def rollback(run: Run) -> None:
     """Undo the last deployment of the named services: a forward commit to the version before, then the wait."""
     config = settings.application(run)
     where = settings.place(run, config)
-    settings.identity(run, where.name)
+    settings.identity(run, where)
     run.report.update(kind="rollback")
     publishing = stages.publishing(run, where)
     awaiting = None if run.switch("dry-run") else stages.awaiting(run, where, must_exist=True)

@@ -209,8 +209,19 @@ def overlays(run: Run, where: Place) -> tuple[str, ...]:
     return run.texts("overlay", (named or f"overlays/{where.name}",))
 
 
-def identity(run: Run, environment: str, earlier: Deployment | None = None) -> None:
+def source_url(run: Run) -> str | None:
+    """Where the application's repository comes from; None where that is not known."""
+    from pipeline.edges import source_repository
+
+    return source_repository.url_of(run.required("source"))
+
+
+def identity(run: Run, where: Place | str, earlier: Deployment | None = None) -> None:
     """Enter who deploys what where, with an id that a rerun of the same CI job keeps."""
+    environment = where if isinstance(where, str) else where.name
+    config = None if isinstance(where, str) else where.environment
+    if config and config.url:
+        run.report.update(urls={**(run.report.deployment.urls or {}), "environment": config.url})
     environ = run.environ
     job = environ.get("GITHUB_RUN_ID")
     new = f"{job}-{environment}" if job else uuid.uuid4().hex[:12]

@@ -1,5 +1,6 @@
 """The five steps as the commands call them: connect what a step needs, call it, enter its result in the report."""
 
+import contextlib
 import re
 import string
 import time
@@ -15,37 +16,67 @@ from pipeline.core.deployment import Gitops, Image, Kind, Notices, Rollout
 from pipeline.core.image import Wanted, in_registry, is_commit, require_commit
 from pipeline.core.links import commit_page
 from pipeline.core.order import Rule
-from pipeline.errors import ImageNotFound, NotArgoCD, NotAvailableYet, PipelineError, Unreachable, UsageError
+from pipeline.core.secret import Secret
+from pipeline.errors import (
+    ImageNotFound,
+    NotArgoCD,
+    NotAvailableYet,
+    PipelineError,
+    RateLimited,
+    Unreachable,
+    UsageError,
+)
 
 if TYPE_CHECKING:
+    from pipeline.core.github_deployment import State, Target
     from pipeline.core.kustomization import Entry
     from pipeline.edges.argocd import ArgoCD
     from pipeline.edges.http import Front
     from pipeline.edges.registry_login import Logins
     from pipeline.steps.build_image import Engine
+    from pipeline.steps.build_image import Inputs as Recipe
     from pipeline.steps.publish_change import Head, PublishedChange, Source
 
+_NOTICE_SECONDS = 10.0
+"""How long GitHub's limits may hold a deployment up for a notice."""
 
-def build(run: Run, items: Iterable[Buildable], registry: str) -> tuple[Image, ...]:
-    """Build and push what the registry lacks. With --dry-run only look; the digest is then still unknown."""
+
+def recipes(run: Run, items: Iterable[Buildable]) -> "tuple[Recipe, ...]":
+    """How to build the images of the commit that is checked out."""
     from pipeline.edges import source_repository
-    from pipeline.edges.registry import OciRegistry
     from pipeline.steps import build_image
 
     checkout = source_repository.checkout(Path(run.required("source")))
+    return tuple(
+        build_image.Inputs(
+            name=item.name,
+            repository=item.repository,
+            context=item.context,
+            dockerfile=item.dockerfile,
+            platforms=item.platforms,
+            checkout=checkout,
+            service=item.service,
+        )
+        for item in items
+    )
+
+
+def planned(recipes: "Iterable[Recipe]") -> tuple[Image, ...]:
+    """The images that a build would give."""
+    from pipeline.steps import build_image
+
+    return tuple(build_image.planned(inputs) for inputs in recipes)
+
+
+def build(run: Run, recipes: "Iterable[Recipe]", registry: str) -> tuple[Image, ...]:
+    """Build and push what the registry lacks. With --dry-run only look; the digest is then still unknown."""
+    from pipeline.edges.registry import OciRegistry
+    from pipeline.steps import build_image
+
     logins = _logins(run, registry)
     images: tuple[Image, ...] = ()
     with run.report.stage("build"):
-        for item in items:
-            inputs = build_image.Inputs(
-                name=item.name,
-                repository=item.repository,
-                context=item.context,
-                dockerfile=item.dockerfile,
-                platforms=item.platforms,
-                checkout=checkout,
-                service=item.service,
-            )
+        for inputs in recipes:
             if run.switch("dry-run"):
                 found = build_image.find_image(OciRegistry(logins), inputs)
                 image = found.image if found else build_image.planned(inputs)
@@ -313,10 +344,73 @@ def wait(
 
 
 def notify(run: Run, where: Place | None = None, *, final: bool = True) -> None:
-    """Bring the one Slack message of this deployment up to date; silent where Slack is not configured.
+    """Bring GitHub's deployments and the one Slack message up to date; silent where these are not configured.
 
     Whatever goes wrong is a warning: a deployment does not depend on being told.
     """
+    tell_github(run, None if final else "in_progress")
+    _tell_slack(run, where, final=final)
+
+
+def tell_github(run: Run, under_way: "State | None" = None, images: Iterable[Image] | None = None) -> None:
+    """Bring what the source repositories' pages on GitHub show up to date; `under_way` until there is an outcome.
+
+    `images` stand in for the report's as long as none are there.
+    """
+    from pipeline.core.github_deployment import targets
+
+    token, so_far = run.secret("github-token"), run.report.deployment
+    if token is None or not (so_far.environment and so_far.deployment_id) or "github" in run.report.untold:
+        return
+    shown = images or so_far.images
+    for target in targets(so_far, shown, settings.source_url(run) if shown else None, under_way):
+        try:
+            _show(run, target, token)
+        except ModuleNotFoundError as error:
+            _leave_github(run, f"the Python package {error.name!r} is missing (extra: github)")
+        except PipelineError as error:
+            if isinstance(error, Unreachable | RateLimited):
+                run.progress.say(f"warning: GitHub was not told of the deployment: {error}")
+                continue
+            _leave_github(run, f"{error}. {error.remedy}")
+        if "github" in run.report.untold:
+            return
+
+
+def _leave_github(run: Run, why: str) -> None:
+    run.report.untold.add("github")
+    run.progress.say(f"warning: GitHub was not told of the deployment: {why}")
+
+
+def _show(run: Run, target: "Target", token: Secret) -> None:
+    from pipeline.edges import github_deployments
+    from pipeline.steps import write_deployment
+
+    so_far = run.report.deployment
+    notices = so_far.notices or Notices()
+    access = replace(settings.github_access(run), deadline_seconds=_NOTICE_SECONDS)
+    page = github_deployments.connect(target.source, token, access)
+    if page is None:
+        return
+    with contextlib.closing(page):
+        written = write_deployment.write_deployment(
+            page,
+            write_deployment.Inputs(
+                target=target,
+                environment=so_far.environment or "",
+                deployment_id=so_far.deployment_id or "",
+                environment_url=(so_far.urls or {}).get("environment"),
+                log_url=so_far.run,
+                before=notices.github,
+            ),
+        )
+    if written is None:
+        return
+    others = (item for item in notices.github if (item.repository, item.commit) != (written.repository, written.commit))
+    run.report.update(notices=replace(notices, github=(*others, written)))
+
+
+def _tell_slack(run: Run, where: Place | None, *, final: bool) -> None:
     token, webhook = run.secret("slack-token"), run.secret("slack-webhook")
     if token is None and webhook is None:
         return
@@ -344,7 +438,7 @@ def notify(run: Run, where: Place | None = None, *, final: bool = True) -> None:
         )
         notice = write_notice.write_notice(messenger, inputs, run.progress)
         if notice.slack:
-            run.report.update(notices=Notices(slack=notice.slack))
+            run.report.update(notices=replace(so_far.notices or Notices(), slack=notice.slack))
 
 
 def record(run: Run, where: Place) -> None:

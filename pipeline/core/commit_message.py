@@ -36,6 +36,11 @@ class Trailers:
 
 def compose(trailers: Trailers) -> str:
     """The commit message for one image or more. Line ends in values become spaces: none can forge a trailer."""
+    return f"{_headline(trailers.environment, trailers.images)}\n\n{write(trailers)}\n"
+
+
+def write(trailers: Trailers) -> str:
+    """The trailers alone, one a line."""
     lines = [
         ("Deploy-Id", trailers.deployment_id),
         ("Deploy-Kind", trailers.kind),
@@ -44,8 +49,7 @@ def compose(trailers: Trailers) -> str:
         ("Deploy-Actor", trailers.actor),
         *(("Deploy-Image", _image(image)) for image in trailers.images),
     ]
-    written = "\n".join(f"{name}: {_one_line(value)}" for name, value in lines if value)
-    return f"{_headline(trailers.environment, trailers.images)}\n\n{written}\n"
+    return "\n".join(f"{name}: {_one_line(value)}" for name, value in lines if value)
 
 
 def parse(message: str) -> Trailers | None:

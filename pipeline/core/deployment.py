@@ -60,15 +60,30 @@ class ChangedLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PullRequest:
+    """The pull request that carries a change. What a dry run would open has neither number nor URL yet."""
+
+    number: int | None = None
+    url: str | None = None
+    state: Literal["open", "merged", "closed"] | None = None
+    branch: str
+    head: str | None = None
+    """The commit that it brings."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Gitops:
-    """What was published where. When nothing changed, `revision` is the head that was read."""
+    """What was published where. When nothing changed, `revision` is the head that was read.
+
+    A change that waits in a pull request has no `revision` until it is merged.
+    """
 
     repository: str
     branch: str | None = None
     """None for files that were edited without git."""
     revision: str | None = None
     changed: tuple[ChangedLine, ...] = ()
-    pull_request: str | None = None
+    pull_request: PullRequest | None = None
     attempts: int | None = None
 
 
@@ -119,10 +134,25 @@ class SlackMessage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GitHubDeployment:
+    """What the page of an application's repository on GitHub shows of a deployment."""
+
+    repository: str
+    """`OWNER/NAME`."""
+    commit: str
+    id: int
+    """GitHub's own."""
+    state: str
+    """The status that was written last: `queued`, `in_progress`, `success`, `failure`, `error` or `inactive`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Notices:
     """The notices that were written."""
 
     slack: SlackMessage | None = None
+    github: tuple[GitHubDeployment, ...] = ()
+    """One for each source repository and commit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +203,24 @@ class Created:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """The release that `release` has made or found, or with --dry-run would make."""
+
+    repository: str
+    """`OWNER/NAME`."""
+    version: str
+    tag: str
+    commit: str
+    previous: str | None = None
+    """The tag of the release before."""
+    url: str | None = None
+    notes: str | None = None
+    """Markdown."""
+    draft: bool = False
+    prerelease: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """The error that ended the command."""
 
@@ -199,6 +247,7 @@ class Deployment:
     init: Created | None = None
     history: tuple[PastDeployment, ...] = ()
     """What `history` found, newest first."""
+    release: Release | None = None
     lint: Lint | None = None
     """What `lint` found."""
     kind: Kind | None = None

@@ -10,12 +10,21 @@ def commit_page(repository: str, revision: str | None) -> str | None:
     >>> commit_page("https://github.com/openeg/gitops.git", "abc")
     'https://github.com/openeg/gitops/commit/abc'
     """
-    scp = re.fullmatch(r"(?:ssh://)?git@([^:/]+)[:/](.+)", repository)
-    url = f"https://{scp[1]}/{scp[2]}" if scp else repository
+    url = over_https(repository)
     if not revision or not url.startswith("https://"):
         return None
     between = "/-/commit/" if "gitlab" in url else "/commit/"
     return url.removesuffix("/").removesuffix(".git") + between + revision
+
+
+def over_https(repository: str) -> str:
+    """The HTTPS address of a repository that is given by its SSH address; any other address as it is.
+
+    >>> over_https("git@github.com:openeg/gitops.git")
+    'https://github.com/openeg/gitops.git'
+    """
+    scp = re.fullmatch(r"(?:ssh://)?git@([^:/]+)[:/](.+)", repository)
+    return f"https://{scp[1]}/{scp[2]}" if scp else repository
 
 
 def line_page(repository: str, revision: str | None, file: str, line: int) -> str | None:

@@ -26,7 +26,13 @@ _STATES: dict[Outcome, tuple[str, str]] = {
 _UNDER_WAY = ("🔄", "is under way")
 _ROLLED_BACK = ("↩️", "failed and was rolled back")
 _NOUNS = {"deploy": "Deployment", "rollback": "Rollback", "promote": "Promotion", "revert": "Revert"}
-_LINKS = {"commit": "Commit", "run": "Run", "argocd": "Argo CD", "pull_request": "Pull request"}
+_LINKS = {
+    "commit": "Commit",
+    "run": "Run",
+    "argocd": "Argo CD",
+    "pull_request": "Pull request",
+    "environment": "Environment",
+}
 
 _LINK_BREAKING = re.compile(r"""[\s<>"'`|\\]""")
 
@@ -136,8 +142,9 @@ def source_url(image: Image) -> str | None:
 def links(deployment: Deployment) -> Iterable[tuple[str, str]]:
     """Label and address of every link that a deployment has."""
     urls = dict(deployment.urls or {})
-    if deployment.gitops and deployment.gitops.pull_request:
-        urls.setdefault("pull_request", deployment.gitops.pull_request)
+    proposed = deployment.gitops.pull_request if deployment.gitops else None
+    if proposed and proposed.url:
+        urls.setdefault("pull_request", proposed.url)
     for key, url in urls.items():
         if clean := web_url(url):
             kind, _, name = key.partition("/")  # as `argocd/openeg`

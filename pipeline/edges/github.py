@@ -33,6 +33,8 @@ _API = "https://api.github.com"
 _PAUSE_SECONDS = 60.0
 _SPREAD = 1.2
 """So that those who wait do not come back together."""
+_EMPTY = {204, 304}
+"""What has no body: done, and not modified."""
 _PROTECTED = ("rule violations", "protected branch", "pull request")
 
 
@@ -105,7 +107,8 @@ class StaleHeadError(Exception):
 class Api:
     """Requests to one GitHub. They raise GitDenied, RepositoryNotFound, RateLimited and Unreachable."""
 
-    def __init__(self, api_url: str, token: Secret, access: Access) -> None:
+    def __init__(self, api_url: str, token: Secret, access: Access, *, variable: str = "GITOPS_TOKEN") -> None:
+        """`variable` is where the token comes from, for errors to name."""
         import github
 
         self._client = github.Github(
@@ -120,13 +123,28 @@ class Api:
         self._host = urlsplit(api_url).netloc
         self._patience = access.deadline_seconds
         self._say = access.say
+        self._variable = variable
 
-    def get(self, path: str, **parameters: str) -> Any:
+    def get(self, path: str, *, permission: str = "contents: read", **parameters: str) -> Any:
         """The answer of the REST API; `path` from `/repos` on."""
-        status, headers, answer = self._ask("GET", path, parameters=parameters)
-        if status != 200:
-            raise _refusal(f"{self._host}{path}", status, headers, answer, "contents: read")
-        return answer
+        return self._rest("GET", path, permission, parameters=parameters)[1]
+
+    def get_if_changed(self, path: str, etag: str | None, *, permission: str) -> tuple[str | None, Any]:
+        """As `get`, with the answer's etag. Empty when it is still what `etag` stands for: that costs nothing of the
+        rate limit.
+        """
+        headers, answer = self._rest("GET", path, permission, headers={"If-None-Match": etag} if etag else {})
+        return headers.get("etag") or etag, answer
+
+    def send(self, verb: str, path: str, body: Mapping[str, Any], *, permission: str) -> Any:
+        """What the REST API answers to a change. What it finds wrong in the body raises CommitRefused."""
+        return self._rest(verb, path, permission, input=body)[1]
+
+    def _rest(self, verb: str, path: str, permission: str, **request: Any) -> tuple[Mapping[str, str], Any]:
+        status, headers, answer = self._ask(verb, path, **request)
+        if status not in {200, 201, 204, 304}:
+            raise self._refusal(path, status, headers, answer, permission)
+        return headers, answer
 
     def graphql(self, document: str, variables: Mapping[str, Any], *, permission: str = "contents: read") -> Any:
         """The data that GraphQL answers with; `permission` is what the document needs.
@@ -136,9 +154,9 @@ class Api:
         body = {"query": document, "variables": variables}
         status, headers, answer = self._ask("POST", self._client.requester.graphql_url, input=body)
         if status != 200:
-            raise _refusal(f"{self._host}: GraphQL", status, headers, answer, permission)
+            raise self._refusal(": GraphQL", status, headers, answer, permission)
         for error in answer.get("errors") or ():
-            problem = _problem(self._host, headers, error, permission)
+            problem = _problem(self._host, headers, error, permission, self._variable)
             if isinstance(problem, CommitRefused) and not document.startswith("mutation"):
                 raise Unreachable(str(problem))
             raise problem
@@ -147,6 +165,11 @@ class Api:
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+
+    def _refusal(
+        self, what: str, status: int, headers: Mapping[str, str], answer: Any, permission: str
+    ) -> PipelineError:
+        return _refusal(f"{self._host}{what}", status, headers, answer, permission, self._variable)
 
     def _ask(self, verb: str, path: str, **request: Any) -> tuple[int, Mapping[str, str], Any]:
         """One answer; those that a rate limit gives are waited out, as long as patience lasts."""
@@ -173,10 +196,10 @@ class Api:
         except (requests.RequestException, RuntimeError) as error:  # RuntimeError: it is led to another server
             raise Unreachable(f"{self._host}: {type(error).__name__}: {_innermost(error)}") from None
         try:
-            answer = json.loads(text)
+            answer = {} if status in _EMPTY else json.loads(text)
         except ValueError:
             answer = None
-        if status >= 500 or not isinstance(answer, dict):
+        if status >= 500 or not isinstance(answer, dict | list):
             raise Unreachable(f"{self._host}: answered with HTTP {status}, and not as GitHub's API does")
         return status, headers, answer
 
@@ -234,7 +257,7 @@ _RELATIONS = {
 
 def _held_up(status: int, headers: Mapping[str, str], answer: Any) -> float | None:
     """The seconds that a rate limit asks to wait; None for an answer of any other kind."""
-    limited = any(error.get("type") == "RATE_LIMITED" for error in answer.get("errors") or ())
+    limited = any(error.get("type") == "RATE_LIMITED" for error in _errors(answer))
     refused = status in {403, 429} and ("retry-after" in headers or "rate limit" in _message(answer).lower())
     if not (limited or refused or status == 429):
         return None
@@ -245,34 +268,41 @@ def _held_up(status: int, headers: Mapping[str, str], answer: Any) -> float | No
     return _PAUSE_SECONDS
 
 
+def _errors(answer: Any) -> list[Mapping[str, Any]]:
+    found = answer.get("errors") if isinstance(answer, dict) else None
+    return [error if isinstance(error, dict) else {"message": error} for error in found or ()]
+
+
 def _message(answer: Any) -> str:
-    errors = [str(error.get("message", "")) for error in answer.get("errors") or () if isinstance(error, dict)]
-    return " ".join([*filter(None, [str(answer.get("message") or "")]), *errors])
+    told = str(answer.get("message") or "") if isinstance(answer, dict) else ""
+    return " ".join(filter(None, [told, *(str(error.get("message") or "") for error in _errors(answer))]))
 
 
-def _refusal(where: str, status: int, headers: Mapping[str, str], answer: Any, permission: str) -> PipelineError:
+def _refusal(
+    where: str, status: int, headers: Mapping[str, str], answer: Any, permission: str, variable: str
+) -> PipelineError:
     said = f"{where}: {_message(answer) or f'HTTP {status}'}"
-    if unauthorized := _sign_on(said, headers):
+    if unauthorized := _sign_on(said, headers, variable):
         return unauthorized
     if status == 401:
-        return GitDenied(said, remedy="Set GITOPS_TOKEN to a token that is valid and has not expired.")
+        return GitDenied(said, remedy=f"Set {variable} to a token that is valid and has not expired.")
     if status == 403:
         accepted = headers.get("x-accepted-github-permissions", "").replace("=", ": ")
-        return _denied(said, accepted or permission)
+        return _denied(said, accepted or permission, variable)
     if status == 404:
-        return RepositoryNotFound(said)
+        return RepositoryNotFound(said, remedy=f"Check the address; a private repository also needs {variable}.")
     return CommitRefused(f"{said} (HTTP {status})")
 
 
-def _denied(said: str, permission: str) -> GitDenied:
+def _denied(said: str, permission: str, variable: str) -> GitDenied:
     return GitDenied(
         f"{said}; the token lacks the permission `{permission}`",
-        remedy=f"Give the token of GITOPS_TOKEN the permission `{permission}` on the repository; "
+        remedy=f"Give the token of {variable} the permission `{permission}` on the repository; "
         "for a classic token that is the scope `repo`.",
     )
 
 
-def _sign_on(said: str, headers: Mapping[str, str]) -> GitDenied | None:
+def _sign_on(said: str, headers: Mapping[str, str], variable: str) -> GitDenied | None:
     """An organization that wants its single sign-on tells where a token is authorized for it.
 
     https://docs.github.com/rest/authentication/authenticating-to-the-rest-api: `required; url=URL`
@@ -282,14 +312,16 @@ def _sign_on(said: str, headers: Mapping[str, str]) -> GitDenied | None:
         return None
     return GitDenied(
         f"{said}; the token is not authorized for the organization's single sign-on (SAML SSO)",
-        remedy=f"Authorize the token of GITOPS_TOKEN at {found[1]} (good for an hour), then run this again.",
+        remedy=f"Authorize the token of {variable} at {found[1]} (good for an hour), then run this again.",
     )
 
 
-def _problem(host: str, headers: Mapping[str, str], error: Mapping[str, Any], permission: str) -> Exception:
+def _problem(
+    host: str, headers: Mapping[str, str], error: Mapping[str, Any], permission: str, variable: str
+) -> Exception:
     message = str(error.get("message"))
     said = f"{host}: {message}"
-    if unauthorized := _sign_on(said, headers):
+    if unauthorized := _sign_on(said, headers, variable):
         return unauthorized
     match error.get("type"):
         case "STALE_DATA":
@@ -297,7 +329,7 @@ def _problem(host: str, headers: Mapping[str, str], error: Mapping[str, Any], pe
         case "NOT_FOUND":
             return RepositoryNotFound(said)
         case "FORBIDDEN" | "INSUFFICIENT_SCOPES":
-            return _denied(said, permission)
+            return _denied(said, permission, variable)
     if error.get("type") == "BRANCH_PROTECTION_RULE_VIOLATION" or any(word in message for word in _PROTECTED):
         return BranchIsProtected(said)
     return CommitRefused(said, remedy="Read GitHub's words in the message, and look at its status page.")

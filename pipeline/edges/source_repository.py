@@ -73,6 +73,15 @@ def open_source(where: str, *, token: Secret | None = None, access: Access | Non
     return SourceRepository(git, graph, complete=complete)
 
 
+def url_of(where: str) -> str | None:
+    """The URL of the source repository at a URL or path, without credentials; None where no remote is known."""
+    address = parse_address(where, None)
+    if address.path is None:
+        return address.url
+    origin = _origin(Git(address.path), address.path, None) if address.path.is_dir() else None
+    return origin.url if origin else None
+
+
 def _by_api(address: Address, access: Access | None) -> Commits | None:
     """GitHub's API, where the repository is there, a token too, and PyGithub is installed."""
     where = slug(address.url, access.api_url) if access else None

@@ -20,7 +20,15 @@ from werkzeug.routing import Map, Rule
 from werkzeug.wrappers import Request, Response
 
 from pipeline.core.secret import Secret
-from pipeline.sandbox import github_contents, github_issues, github_merging, github_pulls, github_refs
+from pipeline.sandbox import (
+    github_contents,
+    github_deployments,
+    github_issues,
+    github_merging,
+    github_pulls,
+    github_refs,
+    github_releases,
+)
 from pipeline.sandbox.github_git import BareRepository
 from pipeline.sandbox.github_graphql import Api
 from pipeline.sandbox.github_limits import Limits, Meter
@@ -31,9 +39,11 @@ OWNER = "git"
 """The owner of every repository: so that `HOST/git/NAME.git`, where the sandbox serves git, is an address of GitHub."""
 _REST = (
     *github_contents.ROUTES,
+    *github_deployments.ROUTES,
     *github_issues.ROUTES,
     *github_pulls.ROUTES,
     *github_refs.ROUTES,
+    *github_releases.ROUTES,
 )
 _ROUTES = Map(
     [
@@ -69,7 +79,10 @@ class GitHub:
     def __init__(self, root: Path, token: Secret) -> None:
         """The repositories are the folders `NAME.git` in `root`."""
         self.exchanges: list[Exchange] = []
-        self.permissions = {"metadata": "read", "contents": "write", "issues": "write", "pull_requests": "write"}
+        self.permissions = {
+            "metadata": "read",
+            **dict.fromkeys(("contents", "deployments", "issues", "pull_requests"), "write"),
+        }
         """What the token may do: `write` or `read`, by permission."""
         self.protected: set[str] = set()
         """Branches that take changes through pull requests only."""

@@ -1,6 +1,7 @@
 """A bare repository as GitHub's API shows and changes it, by git's plumbing."""
 
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,6 +130,12 @@ class BareRepository:
         people = _PEOPLE if author is None else _USER | dict(zip(_AUTHOR, author, strict=True))
         command = ("commit-tree", tree, *(word for parent in parents for word in ("-p", parent)), "-F", "-")
         return self._git.run(*command, stdin=message.encode(), environment=people).decode().strip()
+
+    def annotate(self, tag: str, kind: str, oid: str, message: str, name: str, mail: str) -> str:
+        """Make a tag's object; no ref points to it yet."""
+        now = f"{int(time.time())} +0000"
+        text = f"object {oid}\ntype {kind}\ntag {tag}\ntagger {name} <{mail}> {now}\n\n{message.rstrip()}\n"
+        return self._git.run("mktag", stdin=text.encode()).decode().strip()
 
     def move(self, updates: Sequence[tuple[str, str, str | None]]) -> bool:
         """Let each ref point to its new oid, all or none; False when one is not at its old oid.

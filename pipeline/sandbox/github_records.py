@@ -75,6 +75,14 @@ class Comment:
 
 
 @dataclass(slots=True)
+class Kept:
+    """A deployment, as the API shows it, with its statuses, oldest first."""
+
+    shown: dict[str, Any]
+    statuses: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class State:
     """What GitHub keeps of one repository beside git."""
 
@@ -84,6 +92,9 @@ class State:
     pulls: dict[int, PullRequest] = field(default_factory=dict)
     queue: dict[int, str] = field(default_factory=dict)
     """The pull requests in merge queues, in order, and since when."""
+    deployments: dict[int, Kept] = field(default_factory=dict)
+    releases: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """As the API shows them."""
     comments: dict[int, Comment] = field(default_factory=dict)
     labels: dict[str, int] = field(default_factory=dict)
     """The id of each label."""
