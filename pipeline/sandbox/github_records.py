@@ -55,6 +55,8 @@ class PullRequest:
     auto_merge: AutoMerge | None = None
     judged: tuple[str, str] | None = None
     """The head and base for which somebody has asked already whether they merge: GitHub answers the second time."""
+    trial: str | None = None
+    """The commit that showed it; `merge_commit_sha` of a pull request that is not merged."""
 
     @property
     def merged(self) -> bool:

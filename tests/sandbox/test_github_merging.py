@@ -65,6 +65,10 @@ def test_whether_it_merges_is_told_when_it_is_known(client: Client) -> None:
     add(client, "b", "more")
     told = [client.rest("GET", "/pulls/1") for _ in range(2)]
     assert [(one["mergeable"], one["mergeable_state"]) for one in told] == [(None, "unknown"), (True, "clean")]
+    trial = told[1]["merge_commit_sha"]  # of an open one it says nothing about a merge
+    assert (told[0]["merge_commit_sha"], log(client, "%P", "-1", trial)) == (
+        *(None, f"{git_world.head(client.repository)} {told[1]['head']['sha']}"),
+    )
     shown = look(client)
     assert (shown["mergeable"], shown["mergeStateStatus"], shown["state"]) == ("MERGEABLE", "CLEAN", "OPEN")
     assert shown["commits"]["totalCount"] == 2
