@@ -135,16 +135,19 @@ def _merge(call: Call, number: int) -> Any:
 
 
 def _request_reviewers(call: Call, number: int) -> Any:
-    pull, wanted = pull_request(call, number), call.body.get("reviewers", [])
+    pull = pull_request(call, number)
+    wanted, teams = call.body.get("reviewers", []), call.body.get("team_reviewers", [])
     if pull.author in wanted:
         raise RefusedError(422, "Review cannot be requested from pull request author.")
-    if unknown := [who for who in wanted if who not in call.rules.users]:
+    unknown = [who for who in wanted if who not in call.rules.users]
+    if unknown := [*unknown, *(team for team in teams if team not in call.rules.teams)]:
         raise RefusedError(
             422,
             "Reviews may only be requested from collaborators. One or more of the users or teams you specified is not "
             f"a collaborator of the {call.slug} repository. ({', '.join(unknown)})",
         )
     pull.reviewers += [who for who in wanted if who not in pull.reviewers]
+    pull.teams += [team for team in teams if team not in pull.teams]
     return _simple(call, pull)
 
 
@@ -201,7 +204,7 @@ def _simple(call: Call, pull: PullRequest) -> Any:
         "assignee": None,
         "assignees": [],
         "requested_reviewers": [github_shapes.user(call, who) for who in pull.reviewers],
-        "requested_teams": [],
+        "requested_teams": [github_shapes.team(call, slug) | {"parent": None} for slug in pull.teams],
         "head": _end(call, pull.head, pull.head_oid),
         "base": _end(call, pull.base, pull.base_oid),
         "author_association": "COLLABORATOR",
@@ -241,6 +244,7 @@ def _whole(call: Call, pull: PullRequest) -> Any:
     files = _changed(call, pull)
     return {
         **_simple(call, pull),
+        "requested_teams": [github_shapes.team(call, slug) for slug in pull.teams],
         "merged": pull.merged,
         "merged_by": github_shapes.user(call, USER) if pull.merged else None,
         "mergeable": None if status == "unknown" else status != "dirty",

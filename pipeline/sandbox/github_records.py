@@ -50,6 +50,7 @@ class PullRequest:
     labels: list[str] = field(default_factory=list)
     reviewers: list[str] = field(default_factory=list)
     """Who has been asked."""
+    teams: list[str] = field(default_factory=list)
     approvals: set[str] = field(default_factory=set)
     """Who approved it; tests add to it."""
     auto_merge: AutoMerge | None = None
@@ -105,6 +106,8 @@ class Rules:
     """Protected branches with a merge queue, and how it merges."""
     users: set[str] = field(default_factory=lambda: {USER, "octocat"})
     """Who may review."""
+    teams: set[str] = field(default_factory=set)
+    """The same, by slug."""
     settings: dict[str, Any] = field(
         default_factory=lambda: {
             "allow_auto_merge": False,

@@ -123,6 +123,20 @@ def test_who_merges_may_choose_the_text_and_not_what_the_repository_forbids(clie
     assert git_world.git(client.repository, "branch", "--list", BRANCH) == ""
 
 
+def test_lists_of_graphql_name_how_much_they_want(client: Client) -> None:
+    add(client, "b", "second")
+    query = """query($size: Int) { repository(owner: "git", name: "gitops") { pullRequest(number: 1) {
+      commits(first: $size) { totalCount nodes { commit { messageHeadline } } } } } }"""
+    (one,) = client.graphql(query, size=1)["data"]["repository"]["pullRequest"]["commits"]["nodes"]
+    assert one["commit"]["messageHeadline"] == "deploy(production): flask"
+    for size, kind in ((None, "MISSING_PAGINATION_BOUNDARIES"), (101, "EXCESSIVE_PAGINATION")):
+        assert client.graphql(query, size=size)["errors"][0]["type"] == kind
+    pulls = (
+        '{ repository(owner: "git", name: "gitops") { pullRequests(states: [OPEN], first: 9) { nodes { number } } } }'
+    )
+    assert client.graphql(pulls)["data"]["repository"]["pullRequests"]["nodes"] == [{"number": 1}]
+
+
 def test_a_draft_waits(client: Client) -> None:
     assert mutate(client, "convertPullRequestToDraft") == {}
     assert (look(client)["isDraft"], client.rest("GET", "/pulls/1")["mergeable_state"]) == (True, "draft")

@@ -166,6 +166,12 @@ def test_reviewers_labels_and_comments_are_kept(client: Client) -> None:
     opened(client)
     asked = client.rest("POST", "/pulls/1/requested_reviewers", {"reviewers": ["octocat"]})
     assert [who["login"] for who in asked["requested_reviewers"]] == ["octocat"]
+    client.rest("POST", "/pulls/1/requested_reviewers", {"team_reviewers": ["ops"]}, 422)
+    client.github.rules.teams.add("ops")
+    asked = client.rest("POST", "/pulls/1/requested_reviewers", {"reviewers": [], "team_reviewers": ["ops"]})
+    assert ([who["login"] for who in asked["requested_reviewers"]], asked["requested_teams"][0]["slug"]) == (
+        *(["octocat"], "ops"),
+    )
     for nobody in ("nobody", "sandbox"):
         client.rest("POST", "/pulls/1/requested_reviewers", {"reviewers": [nobody]}, 422)
     client.rest("POST", "/issues/1/labels", {"labels": ["deploy"]})
