@@ -17,6 +17,7 @@ LAYERS = {
     "edges": (
         {"__init__", "core", "errors", "steps", "edges"},
         {
+            "cryptography",
             "detect_secrets",
             "docker",
             "git",

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from pipeline.core.github_token import grant, token_kind
 from pipeline.core.order import Relation
 from pipeline.core.secret import Secret
 from pipeline.edges.http import USER_AGENT
@@ -37,6 +38,16 @@ _PROTECTED = ("rule violations", "protected branch", "pull request")
 
 
 @dataclass(frozen=True, slots=True)
+class App:
+    """A GitHub App: who we are on its behalf where there is no token."""
+
+    id: Secret
+    """Its number, or its client id."""
+    key: Secret
+    """Its private key in PEM; its line ends may be written as `\\n`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Access:
     """How GitHub's API may be used, where a repository lies on GitHub and a token is there."""
 
@@ -45,6 +56,7 @@ class Access:
     deadline_seconds: float = 120.0
     """How long its rate limits may hold us up, all in all."""
     say: Callable[[str], None] = lambda _: None
+    app: App | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +100,13 @@ def connect(where: Slug, credentials: Secret, access: Access) -> "Api":
 
     Raises ModuleNotFoundError when PyGithub is not installed.
     """
-    token = Secret(credentials.reveal().partition(":")[2])
-    return Api(where.api_url, token, access)
+    if credentials.renewed:
+        return Api(where.api_url, Secret(lambda: _password(credentials)), access)
+    return Api(where.api_url, Secret(_password(credentials)), access)
+
+
+def _password(credentials: Secret) -> str:
+    return credentials.reveal().partition(":")[2]
 
 
 class StaleHeadError(Exception):
@@ -103,7 +120,7 @@ class Api:
         import github
 
         self._client = github.Github(
-            auth=github.Auth.Token(token.reveal()),
+            auth=_bearing(token),
             base_url=api_url,
             timeout=_TIMEOUT_SECONDS,
             user_agent=USER_AGENT,
@@ -111,15 +128,16 @@ class Api:
             seconds_between_requests=None,
             seconds_between_writes=None,
         )
-        self._host = urlsplit(api_url).netloc
+        self.host = urlsplit(api_url).netloc
+        self._token = token
         self._patience = access.deadline_seconds
         self._say = access.say
 
     def get(self, path: str, **parameters: str) -> Any:
         """The answer of the REST API; `path` from `/repos` on."""
-        status, headers, answer = self._ask("GET", path, parameters=parameters)
+        status, headers, answer = self.answer("GET", path, parameters=parameters)
         if status != 200:
-            raise _refusal(f"{self._host}{path}", status, headers, answer, "contents: read")
+            raise self._refusal(f"{self.host}{path}", status, headers, answer, "contents: read")
         return answer
 
     def graphql(self, document: str, variables: Mapping[str, Any], *, permission: str = "contents: read") -> Any:
@@ -128,11 +146,11 @@ class Api:
         A mutation raises StaleHeadError, BranchIsProtected and CommitRefused too.
         """
         body = {"query": document, "variables": variables}
-        status, headers, answer = self._ask("POST", self._client.requester.graphql_url, input=body)
+        status, headers, answer = self.answer("POST", self._client.requester.graphql_url, input=body)
         if status != 200:
-            raise _refusal(f"{self._host}: GraphQL", status, headers, answer, permission)
+            raise self._refusal(f"{self.host}: GraphQL", status, headers, answer, permission)
         for error in answer.get("errors") or ():
-            problem = _problem(self._host, error, permission)
+            problem = self._problem(error, permission)
             if isinstance(problem, CommitRefused) and not document.startswith("mutation"):
                 raise Unreachable(str(problem))
             raise problem
@@ -142,7 +160,42 @@ class Api:
         """Close the connections."""
         self._client.close()
 
-    def _ask(self, verb: str, path: str, **request: Any) -> tuple[int, Mapping[str, str], Any]:
+    def _refusal(
+        self, where: str, status: int, headers: Mapping[str, str], answer: Any, permission: str
+    ) -> PipelineError:
+        said = f"{where}: {message_of(answer) or f'HTTP {status}'}"
+        if status == 401:
+            return GitDenied(said, remedy="Set GITOPS_TOKEN to a token that is valid and has not expired.")
+        if status == 403:
+            accepted = headers.get("x-accepted-github-permissions", "").replace("=", ": ")
+            return self._denied(said, accepted or permission)
+        if status == 404:
+            return self._unseen(said)
+        return CommitRefused(f"{said} (HTTP {status})")
+
+    def _problem(self, error: Mapping[str, Any], permission: str) -> Exception:
+        message = str(error.get("message"))
+        said = f"{self.host}: {message}"
+        match error.get("type"):
+            case "STALE_DATA":
+                return StaleHeadError(message)
+            case "NOT_FOUND":
+                return self._unseen(said)
+            case "FORBIDDEN" | "INSUFFICIENT_SCOPES":
+                return self._denied(said, permission)
+        if error.get("type") == "BRANCH_PROTECTION_RULE_VIOLATION" or any(word in message for word in _PROTECTED):
+            return BranchIsProtected(said)
+        return CommitRefused(said, remedy="Read GitHub's words in the message, and look at its status page.")
+
+    def _denied(self, said: str, permission: str) -> GitDenied:
+        lacks = f"{said}; the token lacks the permission `{permission}`"
+        return GitDenied(lacks, remedy=grant(token_kind(self._token), permission))
+
+    def _unseen(self, said: str) -> RepositoryNotFound:
+        of_actions = "Check the address. A token that GitHub Actions gives a job sees no repository but its own."
+        return RepositoryNotFound(said, remedy=of_actions if token_kind(self._token) == "installation" else None)
+
+    def answer(self, verb: str, path: str, **request: Any) -> tuple[int, Mapping[str, str], Any]:
         """One answer; those that a rate limit gives are waited out, as long as patience lasts."""
         while True:
             status, headers, answer = self._request(verb, path, **request)
@@ -152,7 +205,7 @@ class Api:
             seconds *= random.uniform(1, _SPREAD)  # noqa: S311 -- so that runs do not come back together; no secret
             if seconds > self._patience:
                 raise RateLimited(
-                    f"{self._host}: {_message(answer)} The next request may be made in {seconds:.0f} s, "
+                    f"{self.host}: {message_of(answer)} The next request may be made in {seconds:.0f} s, "
                     f"and --deadline leaves {self._patience:.0f} s"
                 )
             self._say(f"GitHub's rate limit is reached: waiting {seconds:.0f} s")
@@ -165,14 +218,25 @@ class Api:
         try:
             status, headers, text = self._client.requester.requestJson(verb, path, **request)
         except (requests.RequestException, RuntimeError) as error:  # RuntimeError: it is led to another server
-            raise Unreachable(f"{self._host}: {type(error).__name__}: {_innermost(error)}") from None
+            raise Unreachable(f"{self.host}: {type(error).__name__}: {_innermost(error)}") from None
         try:
             answer = json.loads(text)
         except ValueError:
             answer = None
         if status >= 500 or not isinstance(answer, dict):
-            raise Unreachable(f"{self._host}: answered with HTTP {status}, and not as GitHub's API does")
+            raise Unreachable(f"{self.host}: answered with HTTP {status}, and not as GitHub's API does")
         return status, headers, answer
+
+
+def _bearing(token: Secret) -> Any:
+    """How PyGithub says who we are: with the token of now, since some are renewed."""
+    import github
+
+    class Bearer(github.Auth.Auth):
+        token_type = property(lambda _: "Bearer")
+        token = property(lambda _: token.reveal())
+
+    return Bearer()
 
 
 class Commits:
@@ -229,7 +293,7 @@ _RELATIONS = {
 def _held_up(status: int, headers: Mapping[str, str], answer: Any) -> float | None:
     """The seconds that a rate limit asks to wait; None for an answer of any other kind."""
     limited = any(error.get("type") == "RATE_LIMITED" for error in answer.get("errors") or ())
-    refused = status in {403, 429} and ("retry-after" in headers or "rate limit" in _message(answer).lower())
+    refused = status in {403, 429} and ("retry-after" in headers or "rate limit" in message_of(answer).lower())
     if not (limited or refused or status == 429):
         return None
     if headers.get("retry-after", "").isdigit():
@@ -239,44 +303,10 @@ def _held_up(status: int, headers: Mapping[str, str], answer: Any) -> float | No
     return _PAUSE_SECONDS
 
 
-def _message(answer: Any) -> str:
+def message_of(answer: Any) -> str:
+    """What the body of an error says; empty where it says nothing."""
     errors = [str(error.get("message", "")) for error in answer.get("errors") or () if isinstance(error, dict)]
     return " ".join([*filter(None, [str(answer.get("message") or "")]), *errors])
-
-
-def _refusal(where: str, status: int, headers: Mapping[str, str], answer: Any, permission: str) -> PipelineError:
-    said = f"{where}: {_message(answer) or f'HTTP {status}'}"
-    if status == 401:
-        return GitDenied(said, remedy="Set GITOPS_TOKEN to a token that is valid and has not expired.")
-    if status == 403:
-        accepted = headers.get("x-accepted-github-permissions", "").replace("=", ": ")
-        return _denied(said, accepted or permission)
-    if status == 404:
-        return RepositoryNotFound(said)
-    return CommitRefused(f"{said} (HTTP {status})")
-
-
-def _denied(said: str, permission: str) -> GitDenied:
-    return GitDenied(
-        f"{said}; the token lacks the permission `{permission}`",
-        remedy=f"Give the token of GITOPS_TOKEN the permission `{permission}` on the repository; "
-        "for a classic token that is the scope `repo`.",
-    )
-
-
-def _problem(host: str, error: Mapping[str, Any], permission: str) -> Exception:
-    message = str(error.get("message"))
-    said = f"{host}: {message}"
-    match error.get("type"):
-        case "STALE_DATA":
-            return StaleHeadError(message)
-        case "NOT_FOUND":
-            return RepositoryNotFound(said)
-        case "FORBIDDEN" | "INSUFFICIENT_SCOPES":
-            return _denied(said, permission)
-    if error.get("type") == "BRANCH_PROTECTION_RULE_VIOLATION" or any(word in message for word in _PROTECTED):
-        return BranchIsProtected(said)
-    return CommitRefused(said, remedy="Read GitHub's words in the message, and look at its status page.")
 
 
 def _innermost(error: BaseException) -> str:

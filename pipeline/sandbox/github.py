@@ -8,7 +8,7 @@ follows GitHub's documentation: https://docs.github.com/rest/using-the-rest-api/
 import json
 import math
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,8 @@ from werkzeug.routing import Map, Rule
 from werkzeug.wrappers import Request, Response
 
 from pipeline.core.secret import Secret
-from pipeline.sandbox import github_contents
+from pipeline.sandbox import github_apps, github_contents
+from pipeline.sandbox.github_apps import Apps, Rights
 from pipeline.sandbox.github_git import BareRepository
 from pipeline.sandbox.github_graphql import Api
 from pipeline.sandbox.github_limits import Limits, Meter
@@ -31,6 +32,10 @@ _REST = (*github_contents.ROUTES,)
 _ROUTES = Map(
     [
         Rule("/api/graphql", endpoint="graphql", methods=["POST"]),
+        *(
+            Rule(f"/api/v3{path}", endpoint=name, methods=[method])
+            for name, (method, path) in github_apps.ENDPOINTS.items()
+        ),
         *(Rule(f"/api/v3/repos/<owner>/<name>{route.path}", endpoint=route, methods=[route.method]) for route in _REST),
     ],
     merge_slashes=False,
@@ -53,7 +58,7 @@ class Exchange:
 
 
 class GitHub:
-    """The WSGI application. Tests read `exchanges`, and change `permissions`, `protected`, `limits` and `outages`."""
+    """The WSGI application. Tests read `exchanges`, and change the other attributes."""
 
     def __init__(self, root: Path, token: Secret) -> None:
         """The repositories are the folders `NAME.git` in `root`."""
@@ -64,7 +69,10 @@ class GitHub:
         """Branches that take changes through pull requests only."""
         self.outages: list[Literal["before", "after"]] = []
         """Each makes one mutation be answered with 502, before or after it is carried out."""
+        self.private = False
+        """Whether git wants a token too, also for reading."""
         self.limits = Limits()
+        self.apps = Apps(lambda owner, name: self._find(owner, name) is not None)
         self._root = root
         self._token = token
         self._meters = {name: Meter(self.limits, name) for name in ("core", "graphql")}
@@ -82,7 +90,7 @@ class GitHub:
             path = request.full_path.rstrip("?")
             self.exchanges.append(Exchange(request.method, path, sent, status, answer))
         response = Response(json.dumps(answer), status, mimetype="application/json")
-        response.headers.update({**meter.headers, **headers})
+        response.headers.update({**meter.headers, **self.apps.headers, **headers})
         return response(environ, start_response)
 
     def close(self) -> None:
@@ -93,38 +101,60 @@ class GitHub:
     def _answer(self, request: Request, sent: Any, meter: Meter) -> tuple[int, Any, Mapping[str, str]]:
         try:
             endpoint, values = _ROUTES.bind_to_environ(request.environ).match()
-            self._admit(request)
+            if endpoint in github_apps.ENDPOINTS:
+                return (*self.apps.answer(endpoint, request, sent, **values), {})
+            rights = self._admit(request)
             if endpoint == "graphql":
-                return 200, self._graphql(sent, meter), {}
-            return endpoint.status, self._rest(request, sent, endpoint, dict(values), meter), {}
+                return 200, self._graphql(sent, rights, meter), {}
+            return endpoint.status, self._rest(request, sent, endpoint, dict(values), rights, meter), {}
         except RefusedError as refusal:
             return refusal.status, error(refusal.status, str(refusal)), refusal.headers
         except HTTPException as failure:
             return failure.code or 500, error(failure.code or 500, failure.name), {}
 
-    def _admit(self, request: Request) -> None:
+    def rights(self, token: str) -> Rights | None:
+        """What a token may do; None for one that is not valid."""
+        return Rights(self.permissions) if token == self._token.reveal() else self.apps.rights(token)
+
+    def admits(self, token: str, name: str, writes: bool) -> int:
+        """The status that git over HTTP answers a token with."""
+        if not self.private:
+            return 200
+        rights = self.rights(token)
+        if rights is None:
+            return 401
+        if rights.repositories is not None and name not in rights.repositories:
+            return 404
+        return 200 if rights.permissions.get("contents") in {"write", None if writes else "read"} else 403
+
+    def _admit(self, request: Request) -> Rights:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() not in {"token", "bearer"}:
             raise RefusedError(401, "Requires authentication")
-        if token != self._token.reveal():
+        rights = self.rights(token)
+        if rights is None:
             raise RefusedError(401, "Bad credentials")
+        return rights
 
-    def _rest(self, request: Request, sent: Any, route: Route, values: dict[str, str], meter: Meter) -> Any:
+    def _rest(
+        self, request: Request, sent: Any, route: Route, values: dict[str, str], rights: Rights, meter: Meter
+    ) -> Any:
         if not meter.primary():
             raise RefusedError(403, _TOO_MANY)
         owner, name = values.pop("owner"), values.pop("name")
-        repository = self._find(owner, name)
+        repository = self._seen(rights)(owner, name)
         if repository is None:
             raise RefusedError(404, "Not Found")
-        if self.permissions.get(route.permission) not in {route.level, "write"}:
+        if rights.permissions.get(route.permission) not in {route.level, "write"}:
             accepted = {"X-Accepted-GitHub-Permissions": f"{route.permission}={route.level}"}
-            raise RefusedError(403, "Resource not accessible by personal access token", accepted)
+            who = "personal access token" if rights.repositories is None else "integration"
+            raise RefusedError(403, f"Resource not accessible by {who}", accepted)
         if route.method != "GET" and (wait := meter.retry_after()) is not None:
             raise RefusedError(403, _TOO_FAST, {"Retry-After": str(max(1, math.ceil(wait)))})
         state = self._states.setdefault(name, State())
         return route.handler(Call(request, sent, owner, name, repository, state), **values)
 
-    def _graphql(self, sent: Any, meter: Meter) -> Any:
+    def _graphql(self, sent: Any, rights: Rights, meter: Meter) -> Any:
         if not meter.primary():  # https://docs.github.com/graphql/overview/rate-limits-and-query-limits
             return {"errors": [{"type": "RATE_LIMITED", "message": _TOO_MANY}]}
         if not isinstance(sent, dict) or not isinstance(sent.get("query"), str):
@@ -134,11 +164,16 @@ class GitHub:
         outage = self.outages.pop(0) if self.outages and _is_mutation(sent) else None
         if outage == "before":
             raise BadGateway
-        api = Api(self._find, self.permissions.get("contents"), frozenset(self.protected))
+        api = Api(self._seen(rights), rights.permissions.get("contents"), frozenset(self.protected))
         answer = api.execute(sent["query"], sent.get("variables"))
         if outage == "after":
             raise BadGateway
         return answer
+
+    def _seen(self, rights: Rights) -> Callable[[str, str], BareRepository | None]:
+        """Finds the repositories that a token sees."""
+        seen = rights.repositories
+        return lambda owner, name: self._find(owner, name) if seen is None or name in seen else None
 
     def _find(self, owner: str, name: str) -> BareRepository | None:
         folder = self._root / f"{name}.git"
