@@ -33,7 +33,7 @@ LAYERS = {
     ),
     "sandbox": (
         {"__init__", "core", "errors", "resources", "steps", "edges", "sandbox"},
-        {"graphql", "ruamel", "urllib3", "werkzeug"},
+        {"graphql", "jwt", "ruamel", "urllib3", "werkzeug"},
     ),
 }
 
