@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal
 
+from pipeline.core.check import Check
 from pipeline.core.lint.report import Lint
 from pipeline.errors import Outcome
 
@@ -173,6 +174,8 @@ class Deployment:
     rollback: Rollback | None = None
     notices: Notices | None = None
     init: Created | None = None
+    check: Check | None = None
+    """What `check` found."""
     lint: Lint | None = None
     """What `lint` found."""
     kind: Kind | None = None

@@ -16,7 +16,7 @@ from pipeline.core.secret import Secret
 from pipeline.edges.commit_graph import CommitGraph, descends, relation
 from pipeline.edges.git import Address, Git, GitError, Scratch, explain, explained, parse_address
 from pipeline.edges.git_objects import Change, GitObjects, Identity
-from pipeline.edges.git_push import push_commit
+from pipeline.edges.git_push import push_commit, require_writable
 from pipeline.edges.github import Access, connect, slug
 from pipeline.edges.github_app import sign_in
 from pipeline.edges.github_repository import GitHubRepository
@@ -299,6 +299,12 @@ class TransportedRepository:
                 head_now=functools.partial(self._origin.head_and_history, self.branch),
                 hooks=False,
             )
+
+    def require_writable(self, head: Head) -> None:
+        """Raise what keeps us from pushing onto `head`, as GitDenied; nothing is sent."""
+        with explained(self.name):
+            git, ref = self._origin.scratch.git, f"refs/heads/{self.branch}"
+            require_writable(git, "origin", ref, head.revision, name=self.name)
 
     def history(self, paths: Sequence[str], limit: int) -> Iterator[Change]:
         """The commits of the branch's first-parent history that changed files, newest first, at most `limit`."""

@@ -36,6 +36,10 @@ class SourceRepository:
             return None
         return self.relation(commit, head) in {Relation.EQUAL, Relation.DESCENDANT}
 
+    def answers(self) -> bool | None:
+        """Whether the remote, asked now, has a default branch; None where there is no remote. Raises PipelineError."""
+        return self._graph.default_branch() is not None if self._graph else None
+
     def close(self) -> None:
         """Remove what was fetched."""
         if self._graph:

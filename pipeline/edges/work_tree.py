@@ -13,7 +13,7 @@ from pipeline.core.secret import Secret
 from pipeline.edges.commit_graph import descends, is_ancestor
 from pipeline.edges.git import Git, GitError, explain, explained, parse_address
 from pipeline.edges.git_objects import Change, GitObjects, Identity
-from pipeline.edges.git_push import push_commit
+from pipeline.edges.git_push import push_commit, require_writable
 from pipeline.edges.github import Access
 from pipeline.edges.github_app import sign_in
 from pipeline.edges.source_repository import SourceRepository, open_source
@@ -137,6 +137,11 @@ class WorkTree:
             revision, _ = self._newest()
             revisions, _ = self._objects.revisions(revision, paths, limit)
             yield from self._objects.changes(revisions, paths)
+
+    def require_writable(self, head: Head) -> None:
+        """Raise what keeps us from pushing onto `head`, as GitDenied; nothing is sent."""
+        if self._remote:
+            require_writable(self._git, self._remote, self._target, head.revision, name=self.name)
 
     def descends(self, revision: str, ancestor: str) -> bool | None:
         """Whether commit `revision` contains commit `ancestor`; None when that cannot be told."""
