@@ -255,6 +255,20 @@ OPTIONS = _table(
         help="Token for the application repository.",
     ),
     Option(
+        name="github-app-id",
+        group=GITOPS,
+        secret=True,
+        environment="GITHUB_APP_ID",
+        help="GitHub App that stands in where neither GITOPS_TOKEN nor GITHUB_TOKEN is set: its id.",
+    ),
+    Option(
+        name="github-app-private-key",
+        group=GITOPS,
+        secret=True,
+        environment="GITHUB_APP_PRIVATE_KEY",
+        help="Private key of the GitHub App: the content of its .pem file.",
+    ),
+    Option(
         name="github-api-url",
         group=GITOPS,
         metavar="URL",

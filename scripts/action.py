@@ -95,6 +95,7 @@ PERMISSIONS = {
     "rollback": (_SHOWN, "Checks out `deploy.yaml`; shows what runs where."),
     "edit": (_READ, "Checks out the files to edit."),
     "release": ("contents: write", "Makes the tag and the release."),
+    "check": (_READ, "Checks out `deploy.yaml` and the history."),
     "history": (_READ, "Checks out the GitOps repository, or `deploy.yaml` that names it."),
     "lint": (_READ, "Checks out the GitOps repository."),
     "init": ("{}", "Writes new files."),

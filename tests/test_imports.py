@@ -17,6 +17,7 @@ LAYERS = {
     "edges": (
         {"__init__", "core", "errors", "steps", "edges"},
         {
+            "cryptography",
             "detect_secrets",
             "docker",
             "git",
@@ -32,7 +33,7 @@ LAYERS = {
     ),
     "sandbox": (
         {"__init__", "core", "errors", "resources", "steps", "edges", "sandbox"},
-        {"graphql", "ruamel", "urllib3", "werkzeug"},
+        {"graphql", "jwt", "ruamel", "urllib3", "werkzeug"},
     ),
 }
 

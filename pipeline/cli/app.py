@@ -6,6 +6,7 @@ import typer
 
 from pipeline import __version__
 from pipeline.cli import deploy, release, rollback
+from pipeline.cli.check import check
 from pipeline.cli.demo import demo
 from pipeline.cli.edit import edit
 from pipeline.cli.flags import command
@@ -79,6 +80,9 @@ command(
 command(app, "files", "image", "create", "in-place", "dry-run")(edit)
 command(app, "dir", "into-app", "organisation", "gitops", "registry", "domain", "service", "environment", *NEW)(init)
 command(app, "image", "service", "since", "until", "limit", "source", *READ)(history)
+command(
+    app, "image", "service", "source", "registry", *READ, "create", "app", "sync", *ARGOCD, *FRONT, "slack-api-url"
+)(check)
 command(app, "folder", "format")(lint)
 command(app)(demo)
 app.add_typer(sandbox_app, name="sandbox")

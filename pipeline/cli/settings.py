@@ -15,7 +15,7 @@ from pipeline.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
     from pipeline.config import ApplicationConfig, Environment, GitopsConfig
-    from pipeline.edges.github import Access
+    from pipeline.edges.github import Access, App
     from pipeline.edges.gitops_repository import Repository
     from pipeline.steps.publish_change import Head
 
@@ -188,7 +188,20 @@ def github_access(run: Run) -> "Access":
     """How GitHub's API may be used."""
     from pipeline.edges.github import Access
 
-    return Access(run.text("github-api-url"), run.number("deadline") or 0.0, run.progress.say)
+    return Access(run.text("github-api-url"), run.number("deadline") or 0.0, run.progress.say, _app(run))
+
+
+def _app(run: Run) -> "App | None":
+    """The GitHub App of the environment; a token goes before it. Raises UsageError for half of one."""
+    from pipeline.edges.github import App
+
+    number, key = run.secret("github-app-id"), run.secret("github-app-private-key")
+    if number and key:
+        return App(number, key)
+    if number or key:
+        missing = "GITHUB_APP_PRIVATE_KEY" if number else "GITHUB_APP_ID"
+        raise UsageError(f"{missing} is not set", remedy="A GitHub App needs GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY.")
+    return None
 
 
 def reread(run: Run, where: Place) -> Place:

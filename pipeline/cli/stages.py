@@ -33,9 +33,10 @@ if TYPE_CHECKING:
     from pipeline.edges.argocd import ArgoCD
     from pipeline.edges.http import Front
     from pipeline.edges.registry_login import Logins
+    from pipeline.edges.source_repository import SourceRepository
     from pipeline.steps.build_image import Engine
     from pipeline.steps.build_image import Inputs as Recipe
-    from pipeline.steps.publish_change import Head, PublishedChange, Source
+    from pipeline.steps.publish_change import Head, PublishedChange
 
 _NOTICE_SECONDS = 10.0
 """How long GitHub's limits may hold a deployment up for a notice."""
@@ -179,6 +180,29 @@ def publishing(run: Run, where: Place) -> Publishing:
         raise NotAvailableYet("publishing through a pull request is not there yet", remedy="Use --mode commit.")
     order = run.choice("order", get_args(Rule), environment.order if environment else None) or "ancestry"
     return Publishing(order=cast("Rule", order), deadline_seconds=run.number("deadline") or 0.0)
+
+
+def may_push(run: Run, repository: str, registry: str) -> bool | None:
+    """Whether the login may push to an image's repository; None where the registry does not say.
+
+    Raises RegistryDenied or Unreachable where it cannot even be read.
+    """
+    from pipeline.edges.registry import OciRegistry
+
+    client = OciRegistry(_logins(run, registry))
+    client.look_up(repository, "0" * 40)
+    return client.may_push(repository)
+
+
+def order_known(run: Run) -> bool | None:
+    """Whether the application's repository tells the order of commits; None where there is none that could."""
+    source = _source(run)
+    if source is None:
+        return None
+    try:
+        return source.answers()
+    finally:
+        source.close()
 
 
 def require_deployable(run: Run, where: Place, tags: Mapping[str, str | None]) -> None:
@@ -477,7 +501,7 @@ def _logins(run: Run, registry: str) -> "Logins":
     )
 
 
-def _source(run: Run) -> "Source | None":
+def _source(run: Run) -> "SourceRepository | None":
     """The application's repository, which knows the order of commits; None where there is none to ask."""
     from pipeline.edges import source_repository
 

@@ -65,6 +65,16 @@ class Condition:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where an application's manifests come from."""
+
+    repository: str
+    path: str
+    revision: str
+    """A branch, a tag or a commit; HEAD stands for the default branch."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
     """One application as Argo CD showed it at one moment."""
@@ -86,8 +96,13 @@ class State:
     automated: bool = False
     resources: tuple[Resource, ...] = ()
     """Those that are not Synced or not Healthy."""
-    source: str = ""
-    """Where its manifests come from, in words."""
+    sources: tuple[Source, ...] = ()
+    project: str = ""
+
+    @property
+    def source(self) -> str:
+        """Where its manifests come from, in words."""
+        return ", ".join(f"{source.revision} of {source.repository or '?'}" for source in self.sources)
 
     @property
     def busy(self) -> bool:
@@ -216,7 +231,11 @@ def parse_state(application: Json) -> State:
             for resource in map(_resource, _list(status, "resources"))
             if not resource.synced or resource.health not in {None, "Healthy"}
         ),
-        source=_source(spec),
+        sources=tuple(
+            Source(_text(source, "repoURL"), _text(source, "path"), _text(source, "targetRevision") or "HEAD")
+            for source in _list(spec, "sources") or [_map(spec, "source")]
+        ),
+        project=_text(spec, "project"),
     )
 
 
@@ -281,13 +300,6 @@ def _resource(item: Json) -> Resource:
         health=_text(health, "status") or None,
         synced=item.get("status") != "OutOfSync",
         message=_text(item, "message") or _text(health, "message"),
-    )
-
-
-def _source(spec: Json) -> str:
-    sources = _list(spec, "sources") or [_map(spec, "source")]
-    return ", ".join(
-        f"{_text(source, 'targetRevision') or 'HEAD'} of {_text(source, 'repoURL') or '?'}" for source in sources
     )
 
 

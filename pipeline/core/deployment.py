@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal
 
+from pipeline.core.check import Check
 from pipeline.core.lint.report import Lint
 from pipeline.errors import Outcome
 
@@ -248,6 +249,8 @@ class Deployment:
     history: tuple[PastDeployment, ...] = ()
     """What `history` found, newest first."""
     release: Release | None = None
+    check: Check | None = None
+    """What `check` found."""
     lint: Lint | None = None
     """What `lint` found."""
     kind: Kind | None = None

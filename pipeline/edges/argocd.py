@@ -108,6 +108,21 @@ class ArgoCD:
         return state
 
     @_understood
+    def user(self) -> str:
+        """The account that the token belongs to. Raises ArgoCDDenied for a token that is not accepted."""
+        told = self._check(self._request("GET", "/api/v1/session/userinfo"), "the account")
+        if not told.get("loggedIn"):
+            raise ArgoCDDenied(f"Argo CD at {self.url} does not accept the token")
+        return str(told.get("username") or told.get("iss") or "?")
+
+    def can(self, resource: str, action: str, what: str) -> bool | None:
+        """Whether the account may do that with PROJECT/APPLICATION; None where Argo CD does not tell."""
+        where = f"/api/v1/account/can-i/{resource}/{action}/{quote(what)}"
+        response = self._request("GET", where)
+        value = (_json(response.data) or {}).get("value") if response.status == 200 else None
+        return value == "yes" if value in {"yes", "no"} else None
+
+    @_understood
     def tree(self, application: str) -> Tree:
         """The resource tree as it is now."""
         return parse_tree(self._ask(application, "/resource-tree"))

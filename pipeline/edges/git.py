@@ -35,7 +35,10 @@ import git
 
 _LONGEST_COMMAND_SECONDS = 300
 _SCHEMES = ("http", "https", "ssh", "git+ssh", "git", "file")
-_ANY_USER = "x-access-token"  # what GitHub asks for; GitLab, Gitea and others take any name
+ANY_USER = "x-access-token"  # what GitHub asks for; GitLab, Gitea and others take any name
+
+_REMOTE = {"fetch", "ls-remote", "push"}
+"""The commands that talk to a server; no other one is a reason to get a token."""
 
 # Set by git while a hook runs us: they would turn every git that we start to the hook's own repository.
 _OUTER_REPOSITORY = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX")
@@ -120,7 +123,7 @@ def parse_address(address: str, token: Secret | None) -> Address:
     url = urlunsplit(parts._replace(netloc=server))
     if password or token:
         secret = password or (token.reveal() if token else "")
-        return Address(url, Secret(f"{user or _ANY_USER}:{secret}"))
+        return Address(url, Secret(f"{user or ANY_USER}:{secret}"))
     return Address(url, user=user or None)
 
 
@@ -138,16 +141,20 @@ class Git:
         for name in _OUTER_REPOSITORY:
             os.environ.pop(name, None)
         self.address = address
+        self._settings = settings
+        self._renewed = bool(address and address.credentials and address.credentials.renewed)
         self._git = git.Git(folder)
         self._git.update_environment(
             **_NEVER_ASK,
-            **_as_environment([*(address.settings() if address else []), *settings]),
+            **_as_environment([*(address.settings() if address and not self._renewed else []), *settings]),
             **({"GIT_ASKPASS": ""} if address and address.credentials else {}),
             **(environment or {}),
         )
 
     def run(self, *arguments: str, stdin: bytes = b"", environment: Mapping[str, str] | None = None) -> bytes:
         """Run `git ARGUMENTS` and return its standard output."""
+        if self.address and self._renewed and arguments[0] in _REMOTE and not environment:
+            environment = _as_environment([*self.address.settings(), *self._settings])
         try:
             process = self._git.execute(
                 ["git", *arguments],
@@ -219,7 +226,8 @@ class Scratch:
         settings = [*settings, ("remote.origin.url", origin.url), ("maintenance.auto", "false")]
         promisor = [("remote.origin.promisor", "true"), ("remote.origin.partialCloneFilter", "tree:0")]
         self.git = Git(self.folder, origin, settings=settings, environment=here)
-        self._fetching = [*origin.settings(), *settings, *promisor]
+        self._origin = origin
+        self._fetching = [*settings, *promisor]
         try:
             self._make(objects)
         except BaseException:
@@ -237,10 +245,10 @@ class Scratch:
         """`git fetch ARGUMENTS` from origin. Unless told to `negotiate`, it does not say what is here already: the
         server would take all objects behind a commit for present and leave them out.
         """
-        algorithm = "default" if negotiate else "noop"
+        algorithm = ("fetch.negotiationAlgorithm", "default" if negotiate else "noop")
         self.git.run(
             *("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", *arguments),
-            environment=_as_environment([*self._fetching, ("fetch.negotiationAlgorithm", algorithm)]),
+            environment=_as_environment([*self._origin.settings(), *self._fetching, algorithm]),
         )
 
     @property

@@ -57,6 +57,16 @@ def push_commit(
         time.sleep(pause)
 
 
+def require_writable(git: Git, remote: str, ref: str, commit: str, *, name: str) -> None:
+    """Raise what keeps us from pushing to `ref`, which is at `commit`; nothing is sent.
+
+    The server says whether it lets us write before it is sent anything.
+    """
+    refusal = _refusal(git, name, "push", "--dry-run", "--porcelain", "--no-verify", remote, f"{commit}:{ref}")
+    if isinstance(refusal, Denied | NotFound | Unreachable):  # anything else is of git's own: the branch has moved on
+        raise refusal
+
+
 def _refusal(git: Git, name: str, *push: str) -> PipelineError | None:
     try:
         git.run(*push)

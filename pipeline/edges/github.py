@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from pipeline.core.github_token import grant, token_kind
 from pipeline.core.order import Relation
 from pipeline.core.secret import Secret
 from pipeline.edges.http import USER_AGENT
@@ -39,6 +40,16 @@ _PROTECTED = ("rule violations", "protected branch", "pull request")
 
 
 @dataclass(frozen=True, slots=True)
+class App:
+    """A GitHub App: who we are on its behalf where there is no token."""
+
+    id: Secret
+    """Its number, or its client id."""
+    key: Secret
+    """Its private key in PEM; its line ends may be written as `\\n`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Access:
     """How GitHub's API may be used, where a repository lies on GitHub and a token is there."""
 
@@ -47,6 +58,7 @@ class Access:
     deadline_seconds: float = 120.0
     """How long its rate limits may hold us up, all in all."""
     say: Callable[[str], None] = lambda _: None
+    app: App | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +108,13 @@ def connect(where: Slug, credentials: Secret, access: Access) -> "Api":
 
     Raises ModuleNotFoundError when PyGithub is not installed.
     """
-    token = Secret(credentials.reveal().partition(":")[2])
-    return Api(where.api_url, token, access)
+    if credentials.renewed:
+        return Api(where.api_url, Secret(lambda: _password(credentials)), access)
+    return Api(where.api_url, Secret(_password(credentials)), access)
+
+
+def _password(credentials: Secret) -> str:
+    return credentials.reveal().partition(":")[2]
 
 
 class StaleHeadError(Exception):
@@ -112,7 +129,7 @@ class Api:
         import github
 
         self._client = github.Github(
-            auth=github.Auth.Token(token.reveal()),
+            auth=_bearing(token),
             base_url=api_url,
             timeout=_TIMEOUT_SECONDS,
             user_agent=USER_AGENT,
@@ -120,7 +137,8 @@ class Api:
             seconds_between_requests=None,
             seconds_between_writes=None,
         )
-        self._host = urlsplit(api_url).netloc
+        self.host = urlsplit(api_url).netloc
+        self._token = token
         self._patience = access.deadline_seconds
         self._say = access.say
         self._variable = variable
@@ -141,7 +159,7 @@ class Api:
         return self._rest(verb, path, permission, input=body)[1]
 
     def _rest(self, verb: str, path: str, permission: str, **request: Any) -> tuple[Mapping[str, str], Any]:
-        status, headers, answer = self._ask(verb, path, **request)
+        status, headers, answer = self.answer(verb, path, **request)
         if status not in {200, 201, 204, 304}:
             raise self._refusal(path, status, headers, answer, permission)
         return headers, answer
@@ -152,11 +170,11 @@ class Api:
         A mutation raises StaleHeadError, BranchIsProtected and CommitRefused too.
         """
         body = {"query": document, "variables": variables}
-        status, headers, answer = self._ask("POST", self._client.requester.graphql_url, input=body)
+        status, headers, answer = self.answer("POST", self._client.requester.graphql_url, input=body)
         if status != 200:
             raise self._refusal(": GraphQL", status, headers, answer, permission)
         for error in answer.get("errors") or ():
-            problem = _problem(self._host, headers, error, permission, self._variable)
+            problem = self._problem(headers, error, permission)
             if isinstance(problem, CommitRefused) and not document.startswith("mutation"):
                 raise Unreachable(str(problem))
             raise problem
@@ -169,9 +187,59 @@ class Api:
     def _refusal(
         self, what: str, status: int, headers: Mapping[str, str], answer: Any, permission: str
     ) -> PipelineError:
-        return _refusal(f"{self._host}{what}", status, headers, answer, permission, self._variable)
+        said = f"{self.host}{what}: {message_of(answer) or f'HTTP {status}'}"
+        if unauthorized := self._sign_on(said, headers):
+            return unauthorized
+        if status == 401:
+            return GitDenied(said, remedy=f"Set {self._variable} to a token that is valid and has not expired.")
+        if status == 403:
+            accepted = headers.get("x-accepted-github-permissions", "").replace("=", ": ")
+            return self._denied(said, accepted or permission)
+        if status == 404:
+            return self._unseen(said)
+        return CommitRefused(f"{said} (HTTP {status})")
 
-    def _ask(self, verb: str, path: str, **request: Any) -> tuple[int, Mapping[str, str], Any]:
+    def _problem(self, headers: Mapping[str, str], error: Mapping[str, Any], permission: str) -> Exception:
+        message = str(error.get("message"))
+        said = f"{self.host}: {message}"
+        if unauthorized := self._sign_on(said, headers):
+            return unauthorized
+        match error.get("type"):
+            case "STALE_DATA":
+                return StaleHeadError(message)
+            case "NOT_FOUND":
+                return self._unseen(said)
+            case "FORBIDDEN" | "INSUFFICIENT_SCOPES":
+                return self._denied(said, permission)
+        if error.get("type") == "BRANCH_PROTECTION_RULE_VIOLATION" or any(word in message for word in _PROTECTED):
+            return BranchIsProtected(said)
+        return CommitRefused(said, remedy="Read GitHub's words in the message, and look at its status page.")
+
+    def _denied(self, said: str, permission: str) -> GitDenied:
+        lacks = f"{said}; the token lacks the permission `{permission}`"
+        return GitDenied(lacks, remedy=grant(token_kind(self._token), permission, self._variable))
+
+    def _unseen(self, said: str) -> RepositoryNotFound:
+        if token_kind(self._token) == "installation":
+            why = "A token that GitHub Actions gives a job sees no repository but its own."
+        else:
+            why = f"A private repository also needs {self._variable}."
+        return RepositoryNotFound(said, remedy=f"Check the address. {why}")
+
+    def _sign_on(self, said: str, headers: Mapping[str, str]) -> GitDenied | None:
+        """An organization that wants its single sign-on tells where a token is authorized for it.
+
+        https://docs.github.com/rest/authentication/authenticating-to-the-rest-api: `required; url=URL`
+        """
+        found = re.search(r"\burl=(\S+)", headers.get("x-github-sso", ""))
+        if found is None:
+            return None
+        return GitDenied(
+            f"{said}; the token is not authorized for the organization's single sign-on (SAML SSO)",
+            remedy=f"Authorize the token of {self._variable} at {found[1]} (good for an hour), then run this again.",
+        )
+
+    def answer(self, verb: str, path: str, **request: Any) -> tuple[int, Mapping[str, str], Any]:
         """One answer; those that a rate limit gives are waited out, as long as patience lasts."""
         while True:
             status, headers, answer = self._request(verb, path, **request)
@@ -181,7 +249,7 @@ class Api:
             seconds *= random.uniform(1, _SPREAD)  # noqa: S311 -- so that runs do not come back together; no secret
             if seconds > self._patience:
                 raise RateLimited(
-                    f"{self._host}: {_message(answer)} The next request may be made in {seconds:.0f} s, "
+                    f"{self.host}: {message_of(answer)} The next request may be made in {seconds:.0f} s, "
                     f"and --deadline leaves {self._patience:.0f} s"
                 )
             self._say(f"GitHub's rate limit is reached: waiting {seconds:.0f} s")
@@ -194,14 +262,25 @@ class Api:
         try:
             status, headers, text = self._client.requester.requestJson(verb, path, **request)
         except (requests.RequestException, RuntimeError) as error:  # RuntimeError: it is led to another server
-            raise Unreachable(f"{self._host}: {type(error).__name__}: {_innermost(error)}") from None
+            raise Unreachable(f"{self.host}: {type(error).__name__}: {_innermost(error)}") from None
         try:
             answer = {} if status in _EMPTY else json.loads(text)
         except ValueError:
             answer = None
         if status >= 500 or not isinstance(answer, dict | list):
-            raise Unreachable(f"{self._host}: answered with HTTP {status}, and not as GitHub's API does")
+            raise Unreachable(f"{self.host}: answered with HTTP {status}, and not as GitHub's API does")
         return status, headers, answer
+
+
+def _bearing(token: Secret) -> Any:
+    """How PyGithub says who we are: with the token of now, since some are renewed."""
+    import github
+
+    class Bearer(github.Auth.Auth):
+        token_type = property(lambda _: "Bearer")
+        token = property(lambda _: token.reveal())
+
+    return Bearer()
 
 
 class Commits:
@@ -258,7 +337,7 @@ _RELATIONS = {
 def _held_up(status: int, headers: Mapping[str, str], answer: Any) -> float | None:
     """The seconds that a rate limit asks to wait; None for an answer of any other kind."""
     limited = any(error.get("type") == "RATE_LIMITED" for error in _errors(answer))
-    refused = status in {403, 429} and ("retry-after" in headers or "rate limit" in _message(answer).lower())
+    refused = status in {403, 429} and ("retry-after" in headers or "rate limit" in message_of(answer).lower())
     if not (limited or refused or status == 429):
         return None
     if headers.get("retry-after", "").isdigit():
@@ -273,66 +352,10 @@ def _errors(answer: Any) -> list[Mapping[str, Any]]:
     return [error if isinstance(error, dict) else {"message": error} for error in found or ()]
 
 
-def _message(answer: Any) -> str:
+def message_of(answer: Any) -> str:
+    """What the body of an error says; empty where it says nothing."""
     told = str(answer.get("message") or "") if isinstance(answer, dict) else ""
     return " ".join(filter(None, [told, *(str(error.get("message") or "") for error in _errors(answer))]))
-
-
-def _refusal(
-    where: str, status: int, headers: Mapping[str, str], answer: Any, permission: str, variable: str
-) -> PipelineError:
-    said = f"{where}: {_message(answer) or f'HTTP {status}'}"
-    if unauthorized := _sign_on(said, headers, variable):
-        return unauthorized
-    if status == 401:
-        return GitDenied(said, remedy=f"Set {variable} to a token that is valid and has not expired.")
-    if status == 403:
-        accepted = headers.get("x-accepted-github-permissions", "").replace("=", ": ")
-        return _denied(said, accepted or permission, variable)
-    if status == 404:
-        return RepositoryNotFound(said, remedy=f"Check the address; a private repository also needs {variable}.")
-    return CommitRefused(f"{said} (HTTP {status})")
-
-
-def _denied(said: str, permission: str, variable: str) -> GitDenied:
-    return GitDenied(
-        f"{said}; the token lacks the permission `{permission}`",
-        remedy=f"Give the token of {variable} the permission `{permission}` on the repository; "
-        "for a classic token that is the scope `repo`.",
-    )
-
-
-def _sign_on(said: str, headers: Mapping[str, str], variable: str) -> GitDenied | None:
-    """An organization that wants its single sign-on tells where a token is authorized for it.
-
-    https://docs.github.com/rest/authentication/authenticating-to-the-rest-api: `required; url=URL`
-    """
-    found = re.search(r"\burl=(\S+)", headers.get("x-github-sso", ""))
-    if found is None:
-        return None
-    return GitDenied(
-        f"{said}; the token is not authorized for the organization's single sign-on (SAML SSO)",
-        remedy=f"Authorize the token of {variable} at {found[1]} (good for an hour), then run this again.",
-    )
-
-
-def _problem(
-    host: str, headers: Mapping[str, str], error: Mapping[str, Any], permission: str, variable: str
-) -> Exception:
-    message = str(error.get("message"))
-    said = f"{host}: {message}"
-    if unauthorized := _sign_on(said, headers, variable):
-        return unauthorized
-    match error.get("type"):
-        case "STALE_DATA":
-            return StaleHeadError(message)
-        case "NOT_FOUND":
-            return RepositoryNotFound(said)
-        case "FORBIDDEN" | "INSUFFICIENT_SCOPES":
-            return _denied(said, permission, variable)
-    if error.get("type") == "BRANCH_PROTECTION_RULE_VIOLATION" or any(word in message for word in _PROTECTED):
-        return BranchIsProtected(said)
-    return CommitRefused(said, remedy="Read GitHub's words in the message, and look at its status page.")
 
 
 def _innermost(error: BaseException) -> str:

@@ -137,6 +137,10 @@ class GitHubRepository:
         """Another branch of the same repository."""
         return GitHubRepository(self._api, self._where, branch, self._by_git.beside(branch), self._say)
 
+    def require_writable(self, head: Head) -> None:  # noqa: ARG002 -- git wants a head that it has read itself
+        """Raise what keeps us from pushing, as GitDenied; nothing is sent. Git and the API need the same right."""
+        self._by_git.require_writable(self._by_git.read(()))
+
     def history(self, paths: Sequence[str], limit: int) -> Iterator[Change]:
         """The commits of the branch's first-parent history that changed files, newest first; git has them faster."""
         return self._by_git.history(paths, limit)

@@ -16,8 +16,9 @@ from pipeline.core.secret import Secret
 from pipeline.edges.commit_graph import CommitGraph, descends, relation
 from pipeline.edges.git import Address, Git, GitError, Scratch, explain, explained, parse_address
 from pipeline.edges.git_objects import Change, GitObjects, Identity
-from pipeline.edges.git_push import push_commit
+from pipeline.edges.git_push import push_commit, require_writable
 from pipeline.edges.github import Access, by_ssh, connect, slug
+from pipeline.edges.github_app import sign_in
 from pipeline.edges.github_repository import GitHubRepository
 from pipeline.edges.work_tree import WorkTree
 from pipeline.errors import BranchNotFound, CommitRefused, GitUnusable, RepositoryNotFound, UsageError
@@ -47,7 +48,7 @@ def open_repository(
     needs neither a branch nor a remote. With `access`, a repository on GitHub is worked on through GitHub's API.
     Raises RepositoryNotFound, UsageError, GitUnusable.
     """
-    address = parse_address(where, token)
+    address = sign_in(parse_address(where, token), access)
     identity = Identity(author, committer or author)
     path = address.path
     if path is None:
@@ -66,7 +67,9 @@ def open_repository(
         _only_for_work_trees(push, commit)
         return TransportedRepository(_Neighbour(Path(folder)), str(path), branch, identity)
     commit = commit and not read_only
-    return WorkTree(git, Path(folder), branch, identity, token, push=push and commit, commit=commit, aside=dry_run)
+    return WorkTree(
+        git, Path(folder), branch, identity, token, access, push=push and commit, commit=commit, aside=dry_run
+    )
 
 
 def _only_for_work_trees(push: bool, commit: bool) -> None:
@@ -88,7 +91,7 @@ def _on_github(
     if identity.author or identity.committer:
         why = "it does not let us choose author and committer"
     elif address.credentials is None:
-        why = "neither GITOPS_TOKEN nor GITHUB_TOKEN is set"
+        why = "neither GITOPS_TOKEN, GITHUB_TOKEN nor GITHUB_APP_ID is set"
     else:
         try:
             api = connect(where, address.credentials, access)
@@ -316,6 +319,12 @@ class TransportedRepository:
     def beside(self, branch: str) -> "TransportedRepository":
         """Another branch of the same repository."""
         return TransportedRepository(self._origin, self.name, branch, self._identity)
+
+    def require_writable(self, head: Head) -> None:
+        """Raise what keeps us from pushing onto `head`, as GitDenied; nothing is sent."""
+        with explained(self.name):
+            git, ref = self._origin.scratch.git, f"refs/heads/{self.branch}"
+            require_writable(git, "origin", ref, head.revision, name=self.name)
 
     def history(self, paths: Sequence[str], limit: int) -> Iterator[Change]:
         """The commits of the branch's first-parent history that changed files, newest first, at most `limit`."""

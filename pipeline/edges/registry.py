@@ -4,6 +4,7 @@ Sources: https://github.com/opencontainers/distribution-spec/blob/main/spec.md,
 https://distribution.github.io/distribution/spec/auth/token/ and …/oauth/.
 """
 
+import base64
 import hashlib
 import json
 import re
@@ -87,6 +88,21 @@ class OciRegistry:
             return Found(digest_of(top), labels.get(REVISION_LABEL))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise RegistryUnusable(f"{place}:{tag}: the manifest is not an image's ({error!r})") from error
+
+    def may_push(self, repository: str) -> bool | None:
+        """Whether our login is given the scope to push; None where the registry's answer does not tell.
+
+        Nothing is written: a token that is asked for with the scope says in its claims what it was given.
+        https://distribution.github.io/distribution/spec/auth/jwt/
+        """
+        place = _Place(*split_registry(repository))
+        login = self._logins.at(place.host)
+        answer = self._request("GET", f"{place.base}/v2/", {})
+        offer = _challenges(answer.headers.get("WWW-Authenticate", "")).get("bearer")
+        if answer.status != 401 or offer is None or (login and login.bearer):
+            return None
+        token = self._token(place, {**offer, "scope": f"repository:{place.path}:pull,push"}, login)
+        return _is_given(token, place.path, "push")
 
     def push_blob(self, repository: str, data: bytes) -> str:
         """Store `data` unless it is there, and return its digest. Raises PushFailed."""
@@ -221,6 +237,16 @@ class OciRegistry:
                 client.request, method, url, headers={**client.headers, **headers}, body=body, redirect=False
             )
         return response
+
+
+def _is_given(token: str, path: str, action: str) -> bool | None:
+    """Whether a registry's token says that it grants an action; None for one that is not a JWT with claims."""
+    try:
+        payload = token.split(".")[1]
+        access = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["access"]
+        return any(item["name"] == path and {action, "*"} & set(item["actions"]) for item in access)
+    except (IndexError, ValueError, KeyError, TypeError):
+        return None
 
 
 def digest_of(data: bytes) -> str:

@@ -66,6 +66,12 @@ class Bot:
         )
         self._client.proxy = None  # urllib itself obeys HTTPS_PROXY and NO_PROXY; the SDK knows only the first
 
+    def user(self) -> str:
+        """Who the token's bot is, and where. Raises SlackDenied, SlackRefused and Unreachable."""
+        with _explained(""):
+            answer = self._client.api_call("auth.test")
+        return f"{answer.get('user')} in {answer.get('team')}"
+
     def post(self, channel: str, message: Message) -> SlackMessage:
         """Post to a channel by name or id. The answer has the id, which an update needs."""
         return self._send("chat.postMessage", channel=channel, **_content(message))

@@ -11,6 +11,7 @@ from pipeline.core.source import Checkout
 from pipeline.edges.commit_graph import CommitGraph, relation
 from pipeline.edges.git import Address, Git, GitError, explained, parse_address
 from pipeline.edges.github import Access, Commits, connect, slug
+from pipeline.edges.github_app import sign_in
 from pipeline.errors import BranchNotFound, RepositoryNotFound
 
 
@@ -36,6 +37,10 @@ class SourceRepository:
             return None
         return self.relation(commit, head) in {Relation.EQUAL, Relation.DESCENDANT}
 
+    def answers(self) -> bool | None:
+        """Whether the remote, asked now, has a default branch; None where there is no remote. Raises PipelineError."""
+        return self._graph.default_branch() is not None if self._graph else None
+
     def close(self) -> None:
         """Remove what was fetched."""
         if self._graph:
@@ -49,7 +54,7 @@ def open_source(where: str, *, token: Secret | None = None, access: Access | Non
 
     With `access`, GitHub's API tells what a local clone does not know of a repository on GitHub.
     """
-    address = parse_address(where, token)
+    address = sign_in(parse_address(where, token), access)
     if address.path is None:
         return SourceRepository(None, _by_api(address, access) or CommitGraph(address), complete=False)
     if not address.path.is_dir():
@@ -60,7 +65,7 @@ def open_source(where: str, *, token: Secret | None = None, access: Access | Non
             folder = git.line("rev-parse", "--path-format=absolute", "--git-common-dir")
     except RepositoryNotFound:
         return None
-    origin = _origin(git, address.path, token)
+    origin = _origin(git, address.path, token, access)
     if origin is None and git.line("rev-parse", "--is-bare-repository") == "true":
         origin = Address(str(address.path.resolve()))  # a bare repository's own HEAD names its default branch
     complete = git.line("rev-parse", "--is-shallow-repository") == "false"
@@ -115,7 +120,7 @@ def checkout(path: Path) -> Checkout:
     with explained(top):
         git = Git(Path(top))
         status = os.fsdecode(git.run("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all"))
-        origin = _origin(git, Path(top), None)
+        origin = _origin(git, Path(top))
     return Checkout(
         path=Path(top),
         commit=commit,
@@ -139,12 +144,12 @@ def differs(path: Path, running: str, paths: Sequence[str]) -> bool:
     return False
 
 
-def _origin(git: Git, clone: Path, token: Secret | None) -> Address | None:
+def _origin(git: Git, clone: Path, token: Secret | None = None, access: Access | None = None) -> Address | None:
     """The remote of a clone: `origin`, or the only one."""
     remotes = (git.try_line("remote") or "").splitlines()
     name = "origin" if "origin" in remotes else remotes[0] if len(remotes) == 1 else None
     url = git.try_line("remote", "get-url", name) if name else None
     if url is None:
         return None
-    address = parse_address(url, token)
+    address = sign_in(parse_address(url, token), access)
     return Address(str((clone / address.path).resolve())) if address.path else address

@@ -13,7 +13,9 @@ from pipeline.core.secret import Secret
 from pipeline.edges.commit_graph import descends, is_ancestor
 from pipeline.edges.git import Git, GitError, explain, explained, parse_address
 from pipeline.edges.git_objects import Change, GitObjects, Identity
-from pipeline.edges.git_push import push_commit
+from pipeline.edges.git_push import push_commit, require_writable
+from pipeline.edges.github import Access
+from pipeline.edges.github_app import sign_in
 from pipeline.edges.source_repository import SourceRepository, open_source
 from pipeline.errors import BranchNotFound, LocalBranchDiverged, LocalChanges, RepositoryNotFound, UsageError
 from pipeline.steps.publish_change import Head
@@ -35,6 +37,7 @@ class WorkTree:
         branch: str | None,
         identity: Identity,
         token: Secret | None,
+        access: Access | None,
         *,
         push: bool,
         commit: bool,
@@ -62,13 +65,13 @@ class WorkTree:
         if push and self._remote is None:
             raise UsageError(f"{top}: {checked_out} has no remote to push to", remedy="Add one, or pass --no-push.")
         url = git.try_line("remote", "get-url", "--push", self._remote) if self._remote else None
-        self.address = address = parse_address(url, token) if url else None
+        self.address = address = sign_in(parse_address(url, token), access) if url else None
         """Where others see the branch; None without a remote."""
         self._target = git.try_line("config", f"branch.{checked_out}.merge") or f"refs/heads/{checked_out}"
         self._top = Path(top)
         self._folder = folder
         self._identity = identity
-        self._token = token
+        self._token, self._access = token, access
         self._pushes, self._commits = push, commit
         environment = {"GIT_DIR": str(folder), "GIT_WORK_TREE": top}
         self._aside = tempfile.TemporaryDirectory(prefix="openeg-deploy-") if aside else None
@@ -136,13 +139,18 @@ class WorkTree:
             revisions, _ = self._objects.revisions(revision, paths, limit)
             yield from self._objects.changes(revisions, paths)
 
+    def require_writable(self, head: Head) -> None:
+        """Raise what keeps us from pushing onto `head`, as GitDenied; nothing is sent."""
+        if self._remote:
+            require_writable(self._git, self._remote, self._target, head.revision, name=self.name)
+
     def descends(self, revision: str, ancestor: str) -> bool | None:
         """Whether commit `revision` contains commit `ancestor`; None when that cannot be told."""
         return descends(self._source.relation, revision, ancestor)
 
     @functools.cached_property
     def _source(self) -> SourceRepository:
-        source = open_source(str(self._top), token=self._token)
+        source = open_source(str(self._top), token=self._token, access=self._access)
         if source is None:
             raise RepositoryNotFound(f"{self._top}: not a git repository")
         return source

@@ -31,6 +31,7 @@ _ROUTES: tuple[tuple[str, str, str], ...] = (
     ("GET", "/api/v1/settings", "settings"),
     ("POST", "/api/v1/session", "log_in"),
     ("GET", "/api/v1/session/userinfo", "user_info"),
+    ("GET", "/api/v1/account/can-i/<resource>/<action>/<path:what>", "can_i"),
     ("GET", "/api/v1/applications", "list"),
     ("POST", "/api/v1/applications", "create"),
     ("GET", "/api/v1/applications/<name>", "get"),
@@ -132,6 +133,9 @@ class ArgoCD:
 
     def _user_info(self, _: Request) -> Response:
         return _json({"loggedIn": True, "username": USER, "iss": "argocd"})
+
+    def _can_i(self, _: Request, resource: str, action: str, what: str) -> Response:  # noqa: ARG002 -- one for all
+        return _json({"value": "no" if f"{resource}, {action}" in self.setup.denied else "yes"})
 
     def _webhook(self, request: Request) -> Response:
         """Refresh what follows the pushed repository; 200 also where nothing does. Scheme and port do not matter."""

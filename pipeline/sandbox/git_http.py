@@ -14,7 +14,7 @@ import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
@@ -32,17 +32,28 @@ _KEPT = ("PATH", "HOME", "TMPDIR", "LANG")
 _CGI = ("REQUEST_METHOD", "QUERY_STRING", "CONTENT_TYPE", "CONTENT_LENGTH", "REMOTE_ADDR", "HTTP_CONTENT_ENCODING")
 
 
-def git_http(root: Path, *, token: Secret | None = None, partial: bool = True) -> "WSGIApplication":
+Admits = Callable[[str, str, bool], int]
+"""The status for a password, a repository's name and whether it is to be written; 200 lets it in."""
+
+
+def git_http(
+    root: Path, *, token: Secret | None = None, admits: Admits | None = None, partial: bool = True
+) -> "WSGIApplication":
     """A WSGI application that serves `root/NAME` as `/NAME`, for reading and pushing.
 
     With `token`, every request needs it as the password of basic authentication; the user's name is free, as on
-    GitHub. `partial` is whether the server knows partial clones (`--filter`).
+    GitHub; `admits` judges more closely. `partial` is whether the server knows partial clones (`--filter`).
     """
 
     def app(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         user, password = _credentials(environ.get("HTTP_AUTHORIZATION", ""))
         if token and not hmac.compare_digest(password.encode(), token.reveal().encode()):
-            return _refuse(start_response)
+            return _refuse(start_response, 401)
+        name = environ["PATH_INFO"].lstrip("/").partition("/")[0].removesuffix(".git")
+        writes = "git-receive-pack" in environ["PATH_INFO"] + environ.get("QUERY_STRING", "")
+        status = admits(password, name, writes) if admits else 200
+        if status != 200:
+            return _refuse(start_response, status)
         return _run_backend(root, environ, start_response, user or "anonymous", partial)
 
     return app
@@ -59,10 +70,18 @@ def _credentials(authorization: str) -> tuple[str, str]:
     return user, password
 
 
-def _refuse(start_response: "StartResponse") -> Iterable[bytes]:
-    headers = [("WWW-Authenticate", 'Basic realm="git"'), ("Content-Type", "text/plain")]
-    start_response("401 Unauthorized", headers)
-    return [b"a token is needed\n"]
+_REFUSALS = {
+    401: ("401 Unauthorized", b"a token is needed\n"),
+    403: ("403 Forbidden", b"Write access to repository not granted.\n"),
+    404: ("404 Not Found", b"Repository not found.\n"),
+}
+
+
+def _refuse(start_response: "StartResponse", status: int) -> Iterable[bytes]:
+    line, text = _REFUSALS[status]
+    headers = [("Content-Type", "text/plain")]
+    start_response(line, [*headers, ("WWW-Authenticate", 'Basic realm="git"')] if status == 401 else headers)
+    return [text]
 
 
 def _run_backend(

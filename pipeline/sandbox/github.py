@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +21,7 @@ from werkzeug.wrappers import Request, Response
 
 from pipeline.core.secret import Secret
 from pipeline.sandbox import (
+    github_apps,
     github_contents,
     github_deployments,
     github_issues,
@@ -29,6 +30,7 @@ from pipeline.sandbox import (
     github_refs,
     github_releases,
 )
+from pipeline.sandbox.github_apps import Apps, Rights
 from pipeline.sandbox.github_git import BareRepository
 from pipeline.sandbox.github_graphql import Api
 from pipeline.sandbox.github_limits import Limits, Meter
@@ -48,6 +50,10 @@ _REST = (
 _ROUTES = Map(
     [
         Rule("/api/graphql", endpoint="graphql", methods=["POST"]),
+        *(
+            Rule(f"/api/v3{path}", endpoint=name, methods=[method])
+            for name, (method, path) in github_apps.ENDPOINTS.items()
+        ),
         *(Rule(f"/api/v3/repos/<owner>/<name>{route.path}", endpoint=route, methods=[route.method]) for route in _REST),
     ],
     merge_slashes=False,
@@ -74,7 +80,7 @@ class Exchange:
 
 
 class GitHub:
-    """The WSGI application. Tests read `exchanges`, and change `permissions`, `rules`, `limits` and `outages`."""
+    """The WSGI application. Tests read `exchanges`, and change the other attributes."""
 
     def __init__(self, root: Path, token: Secret) -> None:
         """The repositories are the folders `NAME.git` in `root`."""
@@ -93,7 +99,10 @@ class GitHub:
         """Where a token is to be authorized for the organization's single sign-on; None when it need not be."""
         self.renamed: dict[str, str] = {}
         """The new names of repositories, by the old ones."""
+        self.private = False
+        """Whether git wants a token too, also for reading."""
         self.limits = Limits()
+        self.apps = Apps(lambda owner, name: self.find(owner, name) is not None)
         self._root = root
         self._token = token
         writes: list[float] = []
@@ -113,7 +122,7 @@ class GitHub:
             self.exchanges.append(Exchange(request.method, path, sent, status, answer))
         body = "" if status in {204, 304} else json.dumps(answer)
         response = Response(body, status, mimetype="application/json")
-        response.headers.update({**meter.headers, **headers})
+        response.headers.update({**meter.headers, **self.apps.headers, **headers})
         return response(environ, start_response)
 
     def close(self) -> None:
@@ -130,12 +139,14 @@ class GitHub:
     def _answer(self, request: Request, sent: Any, meter: Meter) -> tuple[int, Any, Mapping[str, str]]:
         try:
             endpoint, values = _ROUTES.bind_to_environ(request.environ).match()
-            self._admit(request)
+            if endpoint in github_apps.ENDPOINTS:
+                return (*self.apps.answer(endpoint, request, sent, **values), {})
+            rights = self._admit(request)
             if self.sign_on:
                 return self._want_sign_on(endpoint == "graphql")
             if endpoint == "graphql":
-                return 200, self._graphql(request, sent, meter), {}
-            answer = self._rest(request, sent, endpoint, dict(values), meter)
+                return 200, self._graphql(request, sent, rights, meter), {}
+            answer = self._rest(request, sent, endpoint, dict(values), rights, meter)
             return _as_known(request, answer, meter) if request.method == "GET" else (endpoint.status, answer, {})
         except RefusedError as refusal:
             problems = {"errors": refusal.problems} if refusal.problems else {}
@@ -143,12 +154,29 @@ class GitHub:
         except HTTPException as failure:
             return failure.code or 500, error(failure.code or 500, failure.name), {}
 
-    def _admit(self, request: Request) -> None:
+    def rights(self, token: str) -> Rights | None:
+        """What a token may do; None for one that is not valid."""
+        return Rights(self.permissions) if token == self._token.reveal() else self.apps.rights(token)
+
+    def admits(self, token: str, name: str, writes: bool) -> int:
+        """The status that git over HTTP answers a token with."""
+        if not self.private:
+            return 200
+        rights = self.rights(token)
+        if rights is None:
+            return 401
+        if rights.repositories is not None and name not in rights.repositories:
+            return 404
+        return 200 if rights.permissions.get("contents") in {"write", None if writes else "read"} else 403
+
+    def _admit(self, request: Request) -> Rights:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() not in {"token", "bearer"}:
             raise RefusedError(401, "Requires authentication")
-        if token != self._token.reveal():
+        rights = self.rights(token)
+        if rights is None:
             raise RefusedError(401, "Bad credentials")
+        return rights
 
     def _want_sign_on(self, graphql: bool) -> tuple[int, Any, Mapping[str, str]]:
         """https://docs.github.com/rest/authentication/authenticating-to-the-rest-api says what REST answers.
@@ -160,7 +188,9 @@ class GitHub:
             return 200, {"data": {"repository": None}, "errors": [{"type": "FORBIDDEN", "message": _SIGN_ON}]}, headers
         return 403, error(403, _SIGN_ON), headers
 
-    def _rest(self, request: Request, sent: Any, route: Route, values: dict[str, str], meter: Meter) -> Any:
+    def _rest(
+        self, request: Request, sent: Any, route: Route, values: dict[str, str], rights: Rights, meter: Meter
+    ) -> Any:
         if not meter.primary():
             raise RefusedError(403, _TOO_MANY)
         owner, name = values.pop("owner"), values.pop("name")
@@ -168,20 +198,21 @@ class GitHub:
             # https://docs.github.com/rest/using-the-rest-api/best-practices-for-using-the-rest-api
             new = request.url.replace(f"/{owner}/{name}/", f"/{owner}/{self.renamed[name]}/", 1)
             raise RefusedError(301, "Moved Permanently", {"Location": new})
-        hosted = self.find(owner, name)
+        hosted = self._seen(rights)(owner, name)
         if hosted is None:
             raise RefusedError(404, "Not Found")
         kinds = route.permission.split("|")
-        if not any(self.permissions.get(kind) in {route.level, "write"} for kind in kinds):
+        if not any(rights.permissions.get(kind) in {route.level, "write"} for kind in kinds):
             accepted = "; ".join(f"{kind}={route.level}" for kind in kinds)
-            refused = "Resource not accessible by personal access token"
+            who = "personal access token" if rights.repositories is None else "integration"
+            refused = f"Resource not accessible by {who}"
             raise RefusedError(403, refused, {"X-Accepted-GitHub-Permissions": accepted})
         if route.method != "GET" and (wait := meter.retry_after()) is not None:
             raise RefusedError(403, _TOO_FAST, {"Retry-After": str(max(1, math.ceil(wait)))})
         call = Call(hosted.owner, hosted.name, hosted.repository, hosted.state, hosted.rules, request, sent)
         return route.handler(call, **values)
 
-    def _graphql(self, request: Request, sent: Any, meter: Meter) -> Any:
+    def _graphql(self, request: Request, sent: Any, rights: Rights, meter: Meter) -> Any:
         if not meter.primary():  # https://docs.github.com/graphql/overview/rate-limits-and-query-limits
             return {"errors": [{"type": "RATE_LIMITED", "message": _TOO_MANY}]}
         if not isinstance(sent, dict) or not isinstance(sent.get("query"), str):
@@ -191,11 +222,16 @@ class GitHub:
         outage = self.outages.pop(0) if self.outages and _is_mutation(sent) else None
         if outage == "before":
             raise BadGateway
-        api = Api(self.find, self.permissions, request.host_url, self.renamed)
+        api = Api(self._seen(rights), rights.permissions, request.host_url, self.renamed)
         answer = api.execute(sent["query"], sent.get("variables"))
         if outage == "after":
             raise BadGateway
         return answer
+
+    def _seen(self, rights: Rights) -> Callable[[str, str], Hosted | None]:
+        """Finds the repositories that a token sees."""
+        seen = rights.repositories
+        return lambda owner, name: self.find(owner, name) if seen is None or name in seen else None
 
     def find(self, owner: str, name: str) -> Hosted | None:
         """A repository as git has it now; tests look behind the API there, or act as somebody else."""

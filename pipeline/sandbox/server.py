@@ -15,7 +15,22 @@ HOST = "127.0.0.1"
 
 class _Handler(WSGIRequestHandler):
     protocol_version = "HTTP/1.1"
+    _dated = False
     disable_nagle_algorithm = True  # a stream's lines must arrive when they are written
+
+    def send_response(self, code: int, message: str | None = None) -> None:
+        """Begin the answer; its date comes last, since an application may have a clock of its own."""
+        self.send_response_only(code, message)
+        self._dated = False
+
+    def send_header(self, keyword: str, value: str) -> None:
+        self._dated = self._dated or keyword.lower() == "date"
+        super().send_header(keyword, value)
+
+    def end_headers(self) -> None:
+        if not self._dated:
+            self.send_header("Date", self.date_time_string())
+        super().end_headers()
 
     def log(self, type: str, message: str, *args: object) -> None:  # noqa: A002
         """Say nothing: clients show what happens here, and Docker first knocks with TLS at every plain registry."""

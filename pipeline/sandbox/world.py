@@ -126,10 +126,10 @@ class World:
             streams=settings.streams,
             cut_streams_seconds=settings.cut_streams_seconds,
         )
-        argocd = ArgoCD(self._controller, setup)
+        self.argocd = argocd = ArgoCD(self._controller, setup)
         at_root: dict[str, WSGIApplication] = {"v2": self._registry, "sandbox": _Control(self)}
         mounts: dict[str, WSGIApplication] = {
-            "/git": git_http(self.git_root),
+            "/git": git_http(self.git_root, admits=self.github.admits),
             "/github": self.github,
             "/slack": self.slack,
         }

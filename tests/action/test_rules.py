@@ -122,7 +122,7 @@ def runner(tmp_path: Path) -> Runner:
     return Runner(tmp_path)
 
 
-@pytest.mark.parametrize("command", ["deploy", "build", "bump", "wait", "notify", "rollback"])
+@pytest.mark.parametrize("command", ["deploy", "build", "bump", "wait", "notify", "rollback", "check"])
 def test_empty_inputs_count_as_not_given(runner: Runner, command: str) -> None:
     done, same = (runner.run({"COMMAND": command}, empty=empty) for empty in (True, False))
     assert (done.returncode, done.stdout, done.stderr) == (same.returncode, same.stdout, same.stderr)

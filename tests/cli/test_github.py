@@ -121,7 +121,7 @@ def test_git_takes_over_what_the_api_cannot_do_and_it_is_said(github: Scene, kin
         case "author":
             flags, why = ("--author", "Ada <ada@example.com>"), "it does not let us choose author and committer"
         case _:
-            environ, why = {"GITOPS_TOKEN": ""}, "neither GITOPS_TOKEN nor GITHUB_TOKEN is set"
+            environ, why = {"GITOPS_TOKEN": ""}, "neither GITOPS_TOKEN, GITHUB_TOKEN nor GITHUB_APP_ID is set"
     github.gitops.git("add", "--all")
     github.gitops.git("commit", "--quiet", "--allow-empty", "--message", kind)
     github.gitops.git("push", "--quiet", "origin", "HEAD:main")

@@ -360,6 +360,32 @@ def test_a_token_is_fetched_once_and_used_from_then_on(serve: Serve, tmp_path: P
     assert base64.b64decode(str(asked.authorization).removeprefix("Basic ")).decode() == f"ci:{PASSWORD}"
 
 
+@pytest.mark.parametrize(
+    ("access", "may"),
+    [
+        ([{"type": "repository", "name": "team/app", "actions": ["pull", "push"]}], True),
+        ([{"type": "repository", "name": "team/app", "actions": ["*"]}], True),
+        ([{"type": "repository", "name": "team/app", "actions": ["pull"]}], False),
+        ([{"type": "repository", "name": "team/other", "actions": ["pull", "push"]}], False),
+        ([], False),
+        (None, None),
+    ],
+)
+def test_whether_a_push_is_allowed_is_read_off_the_token(
+    serve: Serve, tmp_path: Path, access: object, may: bool | None
+) -> None:
+    registry, tokens = serve(), serve("127.0.0.2")
+    guarded(registry, tokens, stored(config(), tagged=manifest(config())))
+    claims = base64.urlsafe_b64encode(json.dumps({"access": access}).encode()).decode().rstrip("=")
+    token = "opaque" if access is None else f"e30.{claims}.c2ln"
+    tokens.answer = lambda _: (200, {}, encoded({"token": token}))
+    client = OciRegistry(owner(registry.host, tmp_path))
+    assert client.may_push(f"{registry.host}/team/app") is may
+    (asked,) = tokens.asked
+    assert "scope=repository%3Ateam%2Fapp%3Apull%2Cpush" in asked.path
+    assert {request.method for request in registry.asked} == {"GET"}
+
+
 def test_an_anonymous_token_is_asked_for_without_a_login(serve: Serve, tmp_path: Path) -> None:
     registry, tokens = serve(), serve()
     guarded(registry, tokens, stored(config(), tagged=manifest(config())))
