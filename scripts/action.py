@@ -85,16 +85,15 @@ What the `permissions:` of the job must hold, by command.
 """
 
 _READ = "contents: read"
-_SHOWN = "contents: read, deployments: write"
 PERMISSIONS = {
-    "deploy": (_SHOWN, "Checks out `deploy.yaml` and the history; shows what runs where on the repository's page."),
+    "deploy": (_READ, "Checks out `deploy.yaml` and the history."),
     "build": (_READ, "Checks out the sources."),
     "bump": (_READ, "Checks out `deploy.yaml` and the history."),
-    "wait": (_SHOWN, "Checks out `deploy.yaml`, not needed where `from` says all; shows what runs where."),
-    "notify": ("deployments: write", "`from` says all; shows what runs where."),
-    "rollback": (_SHOWN, "Checks out `deploy.yaml`; shows what runs where."),
+    "wait": (_READ, "Checks out `deploy.yaml`; `{}` where `from` says all and nothing is checked out."),
+    "notify": ("{}", "`from` says all."),
+    "rollback": (_READ, "Checks out `deploy.yaml`."),
     "edit": (_READ, "Checks out the files to edit."),
-    "release": ("contents: write", "Makes the tag and the release."),
+    "release": ("contents: write, pull-requests: read", "Makes the tag and the release."),
     "check": (_READ, "Checks out `deploy.yaml` and the history."),
     "history": (_READ, "Checks out the GitOps repository, or `deploy.yaml` that names it."),
     "lint": (_READ, "Checks out the GitOps repository."),

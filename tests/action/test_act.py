@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.sandbox import story
-from tests import needs
+from pipeline.sandbox.world import GITHUB_TOKEN
+from tests import git_world, needs
 from tests.action.examples import EXAMPLES, ROOT
 from tests.cli.conftest import Scene, scene
 
@@ -111,8 +112,30 @@ def test_an_example_deploys_what_it_says(
     deploy_by(name, scene, tmp_path, tools, deployed, *SOURCES, *one)
 
 
+def test_the_example_of_a_release_tags_what_it_has_deployed(scene: Scene, tmp_path: Path, tools: Path) -> None:
+    token = GITHUB_TOKEN.reveal()
+    github = ("--env", f"GITHUB_API_URL={scene.sandbox.github_url}", "--secret", f"GITHUB_TOKEN={token}")
+    deployed = {"production": {"openegflask", *OTHERS}}
+    name = "release-after-each-deployment"
+    deploy_by(name, scene, tmp_path, tools, deployed, *SOURCES, *github, gitops_token=token)
+    commit = scene.app.git("rev-parse", "HEAD")
+    tagged = git_world.git(scene.sandbox.git_root / "openeg.git", "rev-parse", "v0.1.0^{commit}")
+    assert tagged == commit
+    hosted = scene.sandbox.github.find("git", "openeg")
+    assert hosted
+    assert [release["tag_name"] for release in hosted.state.releases.values()] == ["v0.1.0"]
+    shown = [(kept.shown["sha"], kept.statuses[-1]["state"]) for kept in hosted.state.deployments.values()]
+    assert shown == [(commit, "success")]
+
+
 def deploy_by(
-    name: str, scene: Scene, tmp_path: Path, tools: Path, deployed: Mapping[str, set[str]], *more: str
+    name: str,
+    scene: Scene,
+    tmp_path: Path,
+    tools: Path,
+    deployed: Mapping[str, set[str]],
+    *more: str,
+    gitops_token: str = "a-token",
 ) -> None:
     """Push a commit to an application that has an example's workflow; just what is named is deployed then."""
     populate(scene, deployed)
@@ -135,7 +158,12 @@ def deploy_by(
         tools,
         *("--local-repository", f"openeg/deploy@v1={action}", "--eventpath", str(event)),
         *("--var", f"ARGOCD_SERVER={scene.environ['ARGOCD_SERVER']}"),
-        *("--secret", f"ARGOCD_AUTH_TOKEN={scene.environ['ARGOCD_AUTH_TOKEN']}", "--secret", "GITOPS_TOKEN=a-token"),
+        *(
+            "--secret",
+            f"ARGOCD_AUTH_TOKEN={scene.environ['ARGOCD_AUTH_TOKEN']}",
+            "--secret",
+            f"GITOPS_TOKEN={gitops_token}",
+        ),
         *("--env", "PIPELINE_TIMEOUT=60", *more),
         *("--env", "PIPELINE_CONTEXT=flask"),  # where the application that is there has its Dockerfile
         environ=scene.environ,
@@ -145,4 +173,4 @@ def deploy_by(
         text = scene.gitops.git("show", f"FETCH_HEAD:overlays/{environment}/kustomization.yaml")
         assert set(re.findall(rf"- name: (\S+)\n.*\n +newTag: {commit}", text)) == images
     assert scene.environ["ARGOCD_AUTH_TOKEN"] not in log
-    assert "a-token" not in log
+    assert gitops_token not in log
