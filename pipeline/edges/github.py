@@ -3,11 +3,12 @@
 PyGithub's own sleeps and repetitions are switched off: whoever calls knows better what may be waited for.
 """
 
+import itertools
 import json
 import random
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -31,6 +32,7 @@ _TIMEOUT_SECONDS = 30
 _API = "https://api.github.com"
 # https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api: without a header, a minute at least
 _PAUSE_SECONDS = 60.0
+_PAGE = 100
 _SPREAD = 1.2
 """So that those who wait do not come back together."""
 _PROTECTED = ("rule violations", "protected branch", "pull request")
@@ -99,7 +101,8 @@ class StaleHeadError(Exception):
 class Api:
     """Requests to one GitHub. They raise GitDenied, RepositoryNotFound, RateLimited and Unreachable."""
 
-    def __init__(self, api_url: str, token: Secret, access: Access) -> None:
+    def __init__(self, api_url: str, token: Secret, access: Access, variable: str = "GITOPS_TOKEN") -> None:
+        """`variable` is where the token comes from, for errors."""
         import github
 
         self._client = github.Github(
@@ -114,12 +117,28 @@ class Api:
         self._host = urlsplit(api_url).netloc
         self._patience = access.deadline_seconds
         self._say = access.say
+        self._variable = variable
 
-    def get(self, path: str, **parameters: str) -> Any:
-        """The answer of the REST API; `path` from `/repos` on."""
+    def get(self, path: str, *, permission: str = "contents: read", **parameters: str) -> Any:
+        """The answer of the REST API; `path` from `/repos` on. `permission` is what the token needs."""
         status, headers, answer = self._ask("GET", path, parameters=parameters)
         if status != 200:
-            raise _refusal(f"{self._host}{path}", status, headers, answer, "contents: read")
+            raise _refusal(f"{self._host}{path}", status, headers, answer, permission, self._variable)
+        return answer
+
+    def all(self, path: str, *, permission: str) -> Iterator[Any]:
+        """The items of every page of a list."""
+        for page in itertools.count(1):
+            items = self.get(path, permission=permission, per_page=str(_PAGE), page=str(page))
+            yield from items
+            if len(items) < _PAGE:
+                return
+
+    def write(self, verb: str, path: str, body: Mapping[str, Any], *, permission: str) -> Any:
+        """The answer to a change over the REST API."""
+        status, headers, answer = self._ask(verb, path, input=body)
+        if status not in {200, 201}:
+            raise _refusal(f"{self._host}{path}", status, headers, answer, permission, self._variable)
         return answer
 
     def graphql(self, document: str, variables: Mapping[str, Any], *, permission: str = "contents: read") -> Any:
@@ -130,9 +149,9 @@ class Api:
         body = {"query": document, "variables": variables}
         status, headers, answer = self._ask("POST", self._client.requester.graphql_url, input=body)
         if status != 200:
-            raise _refusal(f"{self._host}: GraphQL", status, headers, answer, permission)
+            raise _refusal(f"{self._host}: GraphQL", status, headers, answer, permission, self._variable)
         for error in answer.get("errors") or ():
-            problem = _problem(self._host, error, permission)
+            problem = _problem(self._host, error, permission, self._variable)
             if isinstance(problem, CommitRefused) and not document.startswith("mutation"):
                 raise Unreachable(str(problem))
             raise problem
@@ -170,7 +189,7 @@ class Api:
             answer = json.loads(text)
         except ValueError:
             answer = None
-        if status >= 500 or not isinstance(answer, dict):
+        if status >= 500 or not isinstance(answer, dict | list):
             raise Unreachable(f"{self._host}: answered with HTTP {status}, and not as GitHub's API does")
         return status, headers, answer
 
@@ -228,6 +247,8 @@ _RELATIONS = {
 
 def _held_up(status: int, headers: Mapping[str, str], answer: Any) -> float | None:
     """The seconds that a rate limit asks to wait; None for an answer of any other kind."""
+    if isinstance(answer, list):
+        return None
     limited = any(error.get("type") == "RATE_LIMITED" for error in answer.get("errors") or ())
     refused = status in {403, 429} and ("retry-after" in headers or "rate limit" in _message(answer).lower())
     if not (limited or refused or status == 429):
@@ -244,27 +265,29 @@ def _message(answer: Any) -> str:
     return " ".join([*filter(None, [str(answer.get("message") or "")]), *errors])
 
 
-def _refusal(where: str, status: int, headers: Mapping[str, str], answer: Any, permission: str) -> PipelineError:
+def _refusal(
+    where: str, status: int, headers: Mapping[str, str], answer: Any, permission: str, variable: str
+) -> PipelineError:
     said = f"{where}: {_message(answer) or f'HTTP {status}'}"
     if status == 401:
-        return GitDenied(said, remedy="Set GITOPS_TOKEN to a token that is valid and has not expired.")
+        return GitDenied(said, remedy=f"Set {variable} to a token that is valid and has not expired.")
     if status == 403:
         accepted = headers.get("x-accepted-github-permissions", "").replace("=", ": ")
-        return _denied(said, accepted or permission)
+        return _denied(said, accepted or permission, variable)
     if status == 404:
         return RepositoryNotFound(said)
     return CommitRefused(f"{said} (HTTP {status})")
 
 
-def _denied(said: str, permission: str) -> GitDenied:
+def _denied(said: str, permission: str, variable: str) -> GitDenied:
     return GitDenied(
         f"{said}; the token lacks the permission `{permission}`",
-        remedy=f"Give the token of GITOPS_TOKEN the permission `{permission}` on the repository; "
+        remedy=f"Give the token of {variable} the permission `{permission}` on the repository; "
         "for a classic token that is the scope `repo`.",
     )
 
 
-def _problem(host: str, error: Mapping[str, Any], permission: str) -> Exception:
+def _problem(host: str, error: Mapping[str, Any], permission: str, variable: str) -> Exception:
     message = str(error.get("message"))
     said = f"{host}: {message}"
     match error.get("type"):
@@ -273,7 +296,7 @@ def _problem(host: str, error: Mapping[str, Any], permission: str) -> Exception:
         case "NOT_FOUND":
             return RepositoryNotFound(said)
         case "FORBIDDEN" | "INSUFFICIENT_SCOPES":
-            return _denied(said, permission)
+            return _denied(said, permission, variable)
     if error.get("type") == "BRANCH_PROTECTION_RULE_VIOLATION" or any(word in message for word in _PROTECTED):
         return BranchIsProtected(said)
     return CommitRefused(said, remedy="Read GitHub's words in the message, and look at its status page.")
