@@ -69,6 +69,7 @@ class GitUnusable(UsageError):
 class CommandNotUnderstood(UsageError):
     """A comment holds a command that does not exist, several commands, or arguments that cannot be right."""
 
+    outcome = "refused"
     remedy = "Write one command a comment, at the start of a line; `/help` lists them."
 
 

@@ -6,6 +6,7 @@ import typer
 
 from pipeline import __version__
 from pipeline.cli import deploy, rollback
+from pipeline.cli.comment import comment
 from pipeline.cli.demo import demo
 from pipeline.cli.edit import edit
 from pipeline.cli.flags import command
@@ -67,6 +68,11 @@ command(app, "from", *SLACK, "dry-run")(deploy.notify)
 command(app, "image", "service", "to", "source", "registry", "no-check-image", *WHERE, *ROLLOUT, *SLACK)(
     rollback.rollback
 )
+command(
+    app,
+    *("from", "pr", "source", "registry", "gitops", "branch", "github-api-url", "author", "committer", "deadline"),
+    *("dry-run", *ORDER[1:4], "timeout", "grace", "sync", *ARGOCD, *FRONT, "on-failure", *SLACK),
+)(comment)
 command(app, "files", "image", "create", "in-place", "dry-run")(edit)
 command(app, "dir", "into-app", "organisation", "gitops", "registry", "domain", "service", "environment", *NEW)(init)
 command(app, "folder", "format")(lint)

@@ -3,14 +3,15 @@
 All that others wrote is escaped. A hidden marker in the first line, and its author, say which comment is which.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from pipeline.core import bot_command
 from pipeline.core.deployment import Deployment
 from pipeline.core.markdown import LINE, code, escape, fence, folded, quote, table
 from pipeline.core.summary import markdown
 from pipeline.core.wording import ending, one_line, short, web_url
+from pipeline.errors import CommandNotUnderstood
 
 MARKER = "<!-- openeg-deploy"
 """How each of our comments begins."""
@@ -46,10 +47,9 @@ class Running:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Live:
-    """An application as Argo CD shows it now."""
+    """An application as Argo CD shows it now: an emoji, and a few words."""
 
-    name: str
-    good: bool
+    mark: str
     words: str
 
 
@@ -66,6 +66,10 @@ class Standing:
     def runs(self, commit: str) -> tuple[str, ...]:
         """The images that contain a commit."""
         return tuple(image.name for image in self.images if commit in image.contains)
+
+    def only(self, names: Collection[str]) -> "Standing":
+        """The same of some images alone."""
+        return replace(self, images=tuple(image for image in self.images if image.name in names))
 
 
 def contained(commits: Sequence[Commit], commit: str) -> frozenset[str]:
@@ -106,20 +110,23 @@ def answer_marker(comment: int) -> str:
     return f"{MARKER}: answer to {comment} -->"
 
 
-def answer(comment: int, command: str, deployment: Deployment) -> str:
-    """The answer to a command: how it ended, why, and how commands are written where it was not understood."""
-    text = f"{answer_marker(comment)}\n"
+def answer(comment: int, command: bot_command.Command | None, deployment: Deployment) -> str:
+    """The answer to a command: how it ended, why, and how commands are written where it was not understood.
+
+    `command` is None where it was not understood.
+    """
     error = deployment.error
-    if command == "/help":
-        return f"{text}{_usage()}"
+    if command and command.name == "help" and error is None:
+        return f"{answer_marker(comment)}\n{_usage()}"
     emoji, phrase = ending(deployment)
-    links = web_url(deployment.run)
-    text += f"{emoji} {code(one_line(command, _NAME + 40))} {phrase}{f' · [run]({links})' if links else ''}\n"
+    run = web_url(deployment.run)
+    told = code(str(command)) if command else "The command"
+    text = f"{answer_marker(comment)}\n{emoji} {told} {phrase}{f' · [run]({run})' if run else ''}\n\n"
     for image in deployment.images[:_IMAGES]:
         text += f"- {code(image.name)} {code(short(image.previous))} → {code(short(image.tag))}\n"
     if error:
         text += f"\n{quote(error.message)}\n>\n{quote(error.remedy, '**What to do:** ')}\n"
-        if error.class_ == "CommandNotUnderstood":
+        if error.class_ == CommandNotUnderstood.__name__:
             text += f"\n{_usage()}"
     return text
 
@@ -161,7 +168,7 @@ def _environments(standings: Sequence[Standing]) -> str:
             or ", ".join(
                 f"{code(one_line(image.name, _NAME))} {code(short(image.tag))}" for image in item.images[:_IMAGES]
             ),
-            "<br>".join(f"{'✅' if live.good else '⚠️'} {escape(one_line(live.words, 200))}" for live in item.live[:5]),
+            "<br>".join(f"{live.mark} {escape(one_line(live.words, 200))}" for live in item.live[:5]),
         )
         for item in standings
     ]

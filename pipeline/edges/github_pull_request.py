@@ -22,7 +22,7 @@ class PullRequest:
         """Raises ModuleNotFoundError when PyGithub is not installed."""
         self._api = Api(where.api_url, token, access, "GITHUB_TOKEN")
         self._path = f"/repos/{where}"
-        self._number = number
+        self.number = number
         self._bases: dict[tuple[str, str], str | None] = {}
 
     @cached_property
@@ -35,14 +35,23 @@ class PullRequest:
                 parents=tuple(parent["sha"] for parent in item["parents"]),
                 url=item["html_url"],
             )
-            for item in self._api.all(f"{self._path}/pulls/{self._number}/commits", permission=_READ)
+            for item in self._api.all(f"{self._path}/pulls/{self.number}/commits", permission=_READ)
         )
 
     @cached_property
+    def _shown(self) -> Mapping[str, Any]:
+        return dict(self._api.get(f"{self._path}/pulls/{self.number}", permission=_READ))
+
+    @property
+    def head(self) -> str:
+        """The newest commit."""
+        return str(self._shown["head"]["sha"])
+
+    @property
     def merged_as(self) -> str | None:
         """The commit that merging made; None before."""
-        found = self._api.get(f"{self._path}/pulls/{self._number}", permission=_READ)
-        return str(found["merge_commit_sha"]) if found["merged"] and found["merge_commit_sha"] else None
+        made = self._shown["merge_commit_sha"]  # before, it is a trial of GitHub's
+        return str(made) if self._shown["merged"] and made else None
 
     def common(self, one: str, other: str) -> str | None:
         """The newest commit that is in the history of both; None where there is none, or one is not known here."""
@@ -70,7 +79,7 @@ class PullRequest:
         """
         ours = self._ours(marker)
         if ours is None:
-            path = f"{self._path}/issues/{self._number}/comments"
+            path = f"{self._path}/issues/{self.number}/comments"
             return "created", str(self._api.write("POST", path, {"body": body}, permission=_WRITE)["html_url"])
         if _plain(ours["body"]) == _plain(body):
             return "unchanged", str(ours["html_url"])
@@ -92,7 +101,7 @@ class PullRequest:
         return str(self._api.graphql("query { viewer { login } }", {}, permission=_READ)["viewer"]["login"])
 
     def _ours(self, marker: str) -> Mapping[str, Any] | None:
-        path = f"{self._path}/issues/{self._number}/comments"
+        path = f"{self._path}/issues/{self.number}/comments"
         for comment in self._api.all(path, permission=_READ):
             author = comment["user"]
             if (comment["body"] or "").startswith(marker) and author and author["login"] == self._we:
