@@ -4,7 +4,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pipeline.cli import deploy, pr_board, rollback, settings, stages
-from pipeline.cli.event import IssueComment
 from pipeline.cli.flags import Run
 from pipeline.core.bot_command import Command, parse
 from pipeline.core.deployment import Image
@@ -21,13 +20,14 @@ from pipeline.errors import (
 )
 
 if TYPE_CHECKING:
+    from pipeline.cli.event import IssueComment
     from pipeline.edges.github_pull_request import PullRequest, Reaction
 
 _Heard = Command | CommandNotUnderstood | None
 """The command of a comment, or what is wrong with it; None where it holds none."""
 
 
-def obey(run: Run, said: IssueComment) -> None:
+def obey(run: Run, said: "IssueComment") -> None:
     """Carry out the command of a new comment on a pull request; anything else is passed over.
 
     How it ended is in the report, and in an answer beside the comment.
@@ -60,7 +60,7 @@ def _heard(body: str) -> _Heard:
         return error
 
 
-def _passed_over(said: IssueComment) -> str | None:
+def _passed_over(said: "IssueComment") -> str | None:
     """Why an event is none of ours."""
     if said.action != "created":
         return f"the comment was {said.action}, not created"

@@ -1,6 +1,6 @@
 """`comment`: a pull request shows where its commits run, and takes commands in its comments."""
 
-from pipeline.cli import bot, deploy, event, pr_board, settings
+from pipeline.cli import bot, deploy, pr_board, settings
 from pipeline.cli.flags import Run
 from pipeline.core.deployment import Deployment
 from pipeline.core.image import is_commit
@@ -9,11 +9,13 @@ from pipeline.errors import UsageError
 
 def comment(run: Run) -> None:
     """Show on a pull request where its commits run, or carry out the command in a comment on it."""
+    from pipeline.cli import event  # which loads pydantic
+
     if said := event.issue_comment(run.environ):
         bot.obey(run, said)
         return
     earlier = deploy.earlier_results(run)
-    number = _number(run, earlier)
+    number = _number(run, event.pull_request(run.environ), earlier)
     if number is None:
         run.progress.say("No pull request brought this commit: there is nothing to comment on")
         return
@@ -24,15 +26,15 @@ def comment(run: Run) -> None:
         run.report.content = f"{made.url}\n".encode()
 
 
-def _number(run: Run, earlier: Deployment) -> int | None:
-    """The pull request to comment on."""
+def _number(run: Run, of_event: int | None, earlier: Deployment) -> int | None:
+    """The pull request to comment on; None where the commit came without one."""
     given = run.number("pr")
     if given is not None:
         if not given.is_integer() or not given:
             raise UsageError(f"--pr {given:g} is no number of a pull request")
         return int(given)
-    if number := event.pull_request(run.environ):
-        return number
+    if of_event:
+        return of_event
     commits = [image.tag for image in earlier.images if is_commit(image.tag)]
     commit = next(iter(commits), run.environ.get("GITHUB_SHA"))
     if commit is None:
