@@ -20,7 +20,7 @@ from werkzeug.routing import Map, Rule
 from werkzeug.wrappers import Request, Response
 
 from pipeline.core.secret import Secret
-from pipeline.sandbox import github_contents, github_issues, github_merging, github_pulls, github_refs
+from pipeline.sandbox import github_contents, github_issues, github_merging, github_pulls, github_reactions, github_refs
 from pipeline.sandbox.github_git import BareRepository
 from pipeline.sandbox.github_graphql import Api
 from pipeline.sandbox.github_limits import Limits, Meter
@@ -33,6 +33,7 @@ _REST = (
     *github_contents.ROUTES,
     *github_issues.ROUTES,
     *github_pulls.ROUTES,
+    *github_reactions.ROUTES,
     *github_refs.ROUTES,
 )
 _ROUTES = Map(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.sandbox.github_git import ZERO, BareRepository
 from pipeline.sandbox.github_graphql_pulls import PullRequests
 from pipeline.sandbox.github_objects import Json, commit, git_object
+from pipeline.sandbox.github_records import USER
 from pipeline.sandbox.github_refs import is_protected
 from pipeline.sandbox.github_rest import Hosted, ProblemError, named_by, node_id
 
@@ -38,6 +39,7 @@ class Api:
 
         root = {
             "repository": self._repository,
+            "viewer": {"login": USER},
             "createCommitOnBranch": self._create_commit,
             "updateRefs": self._update_refs,
             **self._pulls.mutations(),

@@ -63,6 +63,16 @@ class PullRequest:
 
 
 @dataclass(slots=True)
+class Reaction:
+    """A reaction to a comment."""
+
+    id: int
+    content: str
+    author: str
+    created: str
+
+
+@dataclass(slots=True)
 class Comment:
     """A comment on an issue or pull request."""
 
@@ -72,6 +82,7 @@ class Comment:
     author: str = USER
     created: str = field(default_factory=now)
     updated: str = field(default_factory=now)
+    reactions: list[Reaction] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -103,6 +114,8 @@ class Rules:
     """Protected branches with a merge queue, and how it merges."""
     users: set[str] = field(default_factory=lambda: {USER, "octocat"})
     """Who may review."""
+    roles: dict[str, str] = field(default_factory=lambda: {USER: "write"})
+    """`admin`, `maintain`, `write`, `triage` or `read`, by login; of all others `users` may read."""
     settings: dict[str, Any] = field(
         default_factory=lambda: {
             "allow_auto_merge": False,
