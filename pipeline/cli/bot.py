@@ -117,7 +117,7 @@ def _tell(run: Run, pull: "PullRequest", comment: int, command: _Heard) -> None:
     """Answer the comment, and bring the one that stays up to date; a deployment does not depend on being told."""
     ended = run.report.deployment
     understood = command if isinstance(command, Command) else None
-    if ended.environment:
+    if ended.images:
         _update(run, pull)
     reaction: Reaction = "rocket"
     if ended.error:

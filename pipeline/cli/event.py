@@ -20,7 +20,7 @@ class _Part(BaseModel):
 class User(_Part):
     """Who wrote a comment."""
 
-    login: str = Field(min_length=1, max_length=100)
+    login: str = Field(max_length=100, pattern=r"^[A-Za-z0-9_-]+(\[bot\])?$")
     type: str = "User"
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pipeline.core.argocd import State
     from pipeline.edges.github_pull_request import PullRequest
 
+_SECRET = 8
+"""Characters of the shortest secret to look for: a user's name may be a word that occurs anywhere."""
 _LOOKED_AT = 10
 """How many of the newest commits the registry is asked for."""
 
@@ -42,7 +44,8 @@ def pull_request(run: Run, number: int) -> "Iterator[PullRequest]":
 def write(run: Run, pull: "PullRequest", marker: str, body: str) -> None:
     """Write one of our comments and enter it in the report; with --dry-run it is printed instead."""
     for variable in secret_variables():  # a comment does not pass the runner, which masks its log
-        if secret := run.environ.get(variable, "").strip():
+        secret = run.environ.get(variable, "").strip()
+        if len(secret) >= _SECRET:
             body = body.replace(secret, "***")
     if run.switch("dry-run"):
         text = harmless(body) if run.environ.get("GITHUB_ACTIONS") else body

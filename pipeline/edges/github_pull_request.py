@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Literal
-from urllib.parse import quote
 
 from pipeline.core.pr_comment import Commit
 from pipeline.core.secret import Secret
@@ -67,7 +66,7 @@ class PullRequest:
     def may_write(self, login: str) -> bool:
         """Whether somebody may push to the repository, as GitHub knows it now."""
         try:
-            found = self._api.get(f"{self._path}/collaborators/{quote(login, safe='')}/permission", permission=_READ)
+            found = self._api.get(f"{self._path}/collaborators/{login}/permission", permission=_READ)
         except RepositoryNotFound:
             return False
         return found["permission"] in _WRITERS

@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from pipeline.sandbox import story
+from pipeline.sandbox.world import GITHUB_TOKEN
 from tests import needs
 from tests.action.examples import EXAMPLES, ROOT
 from tests.cli.conftest import Scene, scene
+from tests.cli.test_comment import PERSON, Review, review
 
-__all__ = ["scene"]
+__all__ = ["review", "scene"]
 
 FAILING = {"Deploy it", "A tag that can move", "Text that would be code elsewhere"}
 OTHERS = ("openegnode", "openegwebhook")
@@ -28,9 +30,15 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def act(
-    repository: Path, workflow: str, folder: Path, tools: Path, *more: str, environ: Mapping[str, str] = os.environ
+    repository: Path,
+    workflow: str,
+    folder: Path,
+    tools: Path,
+    *more: str,
+    event: str = "push",
+    environ: Mapping[str, str] = os.environ,
 ) -> str:
-    """Run a workflow as if `repository` had been pushed; its log."""
+    """Run a workflow for an event of `repository`; its log."""
     environ = {
         **environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",  # uv is there
@@ -39,7 +47,7 @@ def act(
     }
     (folder / "home").mkdir(exist_ok=True)
     command = (
-        *(needs.program("act"), "push", "--workflows", f".github/workflows/{workflow}"),
+        *(needs.program("act"), event, "--workflows", f".github/workflows/{workflow}"),
         *("--platform", "ubuntu-24.04=-self-hosted", "--no-cache-server", "--action-cache-path", str(folder / "act")),
         *("--concurrent-jobs", "1"),  # act gives jobs of one name one folder
         *("--env", f"RUNNER_TOOL_CACHE={tools}", *more),
@@ -111,6 +119,59 @@ def test_an_example_deploys_what_it_says(
     deploy_by(name, scene, tmp_path, tools, deployed, *SOURCES, *one)
 
 
+def ours(tmp_path: Path) -> Path:
+    """A copy of the action, without what no action has."""
+    ignored = shutil.ignore_patterns(".git", ".venv", "tests", "lab", "__pycache__", ".*_cache", ".hypothesis")
+    return shutil.copytree(ROOT, tmp_path / "action", ignore=ignored)
+
+
+CHECKOUT = """\
+runs:
+  using: composite
+  steps:
+    - shell: bash
+      env:
+        REF: ${{ inputs.ref }}
+      run: git clone --quiet --branch "$REF" "$ORIGIN" .
+inputs:
+  ref: {}
+"""
+"""Stands in for GitHub's own, which act passes over only where no `ref` is given."""
+
+
+def test_a_comment_on_a_pull_request_deploys_it(review: Review, tmp_path: Path, tools: Path) -> None:
+    scene = review.scene
+    workflows = scene.app.path / ".github/workflows"
+    workflows.mkdir(parents=True)
+    (workflows / "bot.yml").write_text(EXAMPLES["the-pr-bot"])
+    environ = review.event(f"Try it:\r\n/deploy staging {review.commit}", repository={"default_branch": "main"})
+    said = max(review.state.comments)
+    (tmp_path / "checkout").mkdir()
+    (tmp_path / "checkout/action.yml").write_text(CHECKOUT)
+    (checkout,) = set(re.findall(r"actions/checkout@\w+", (ROOT / ".github/workflows/pr-bot.yml").read_text()))
+    log = act(
+        scene.app.path,
+        "bot.yml",
+        tmp_path,
+        tools,
+        *("--local-repository", f"openeg/deploy@v1={ours(tmp_path)}"),
+        *("--local-repository", f"{checkout}={tmp_path / 'checkout'}"),
+        *("--eventpath", environ["GITHUB_EVENT_PATH"], "--actor", PERSON),
+        *("--var", f"ARGOCD_SERVER={scene.environ['ARGOCD_SERVER']}"),
+        *("--secret", f"ARGOCD_AUTH_TOKEN={scene.environ['ARGOCD_AUTH_TOKEN']}"),
+        *("--secret", f"GITOPS_TOKEN={GITHUB_TOKEN.reveal()}", "--secret", f"GITHUB_TOKEN={GITHUB_TOKEN.reveal()}"),
+        *("--env", "GITHUB_REPOSITORY=git/openeg", "--env", f"GITHUB_API_URL={scene.sandbox.github_url}"),
+        *("--env", f"ORIGIN={scene.sandbox.git_url}/openeg.git", "--env", "PIPELINE_TIMEOUT=60"),
+        event="issue_comment",
+        environ=scene.environ,
+    )
+    assert [item.content for item in review.state.comments[said].reactions] == ["eyes", "rocket"], log
+    assert review.runs("staging") == {review.commit}
+    assert review.runs("production") == {review.base}
+    assert "Deployment of openegflask, openegnode, openegwebhook to staging succeeded" in review.sticky
+    assert GITHUB_TOKEN.reveal() not in log
+
+
 def deploy_by(
     name: str, scene: Scene, tmp_path: Path, tools: Path, deployed: Mapping[str, set[str]], *more: str
 ) -> None:
@@ -125,9 +186,7 @@ def deploy_by(
         exclude.write(".github\n")
     event = tmp_path / "event.json"
     event.write_text(f'{{"before": "{before}"}}')
-    action = tmp_path / "action"
-    ours = shutil.ignore_patterns(".git", ".venv", "tests", "lab", "__pycache__", ".*_cache", ".hypothesis")
-    shutil.copytree(ROOT, action, ignore=ours)
+    action = ours(tmp_path)
     log = act(
         scene.app.path,
         "deploy.yml",
