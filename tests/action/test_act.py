@@ -139,37 +139,61 @@ inputs:
 """Stands in for GitHub's own, which act passes over only where no `ref` is given."""
 
 
-def test_a_comment_on_a_pull_request_deploys_it(review: Review, tmp_path: Path, tools: Path) -> None:
+def act_on_github(review: Review, name: str, tmp_path: Path, tools: Path, *more: str, event: str) -> str:
+    """Run an example in the application's repository on the sandbox's GitHub; the log."""
     scene = review.scene
     workflows = scene.app.path / ".github/workflows"
     workflows.mkdir(parents=True)
-    (workflows / "bot.yml").write_text(EXAMPLES["the-pr-bot"])
-    environ = review.event(f"Try it:\r\n/deploy staging {review.commit}", repository={"default_branch": "main"})
-    said = max(review.state.comments)
+    (workflows / "example.yml").write_text(EXAMPLES[name])
+    with (scene.app.path / ".git/info/exclude").open("a") as exclude:
+        exclude.write(".github\n")
     (tmp_path / "checkout").mkdir()
     (tmp_path / "checkout/action.yml").write_text(CHECKOUT)
     (checkout,) = set(re.findall(r"actions/checkout@\w+", (ROOT / ".github/workflows/pr-bot.yml").read_text()))
+    token = GITHUB_TOKEN.reveal()
     log = act(
         scene.app.path,
-        "bot.yml",
+        "example.yml",
         tmp_path,
         tools,
         *("--local-repository", f"openeg/deploy@v1={ours(tmp_path)}"),
         *("--local-repository", f"{checkout}={tmp_path / 'checkout'}"),
-        *("--eventpath", environ["GITHUB_EVENT_PATH"], "--actor", PERSON),
         *("--var", f"ARGOCD_SERVER={scene.environ['ARGOCD_SERVER']}"),
         *("--secret", f"ARGOCD_AUTH_TOKEN={scene.environ['ARGOCD_AUTH_TOKEN']}"),
-        *("--secret", f"GITOPS_TOKEN={GITHUB_TOKEN.reveal()}", "--secret", f"GITHUB_TOKEN={GITHUB_TOKEN.reveal()}"),
+        *("--secret", f"GITOPS_TOKEN={token}", "--secret", f"GITHUB_TOKEN={token}"),
         *("--env", "GITHUB_REPOSITORY=git/openeg", "--env", f"GITHUB_API_URL={scene.sandbox.github_url}"),
-        *("--env", f"ORIGIN={scene.sandbox.git_url}/openeg.git", "--env", "PIPELINE_TIMEOUT=60"),
-        event="issue_comment",
+        *("--env", f"ORIGIN={scene.sandbox.git_url}/openeg.git", "--env", "PIPELINE_TIMEOUT=60", *SOURCES, *more),
+        event=event,
         environ=scene.environ,
     )
+    assert token not in log
+    return log
+
+
+def test_a_comment_on_a_pull_request_deploys_it(review: Review, tmp_path: Path, tools: Path) -> None:
+    environ = review.event(f"Try it:\r\n/deploy staging {review.commit}", repository={"default_branch": "main"})
+    said = max(review.state.comments)
+    more = ("--eventpath", environ["GITHUB_EVENT_PATH"], "--actor", PERSON)
+    log = act_on_github(review, "the-pr-bot", tmp_path, tools, *more, event="issue_comment")
     assert [item.content for item in review.state.comments[said].reactions] == ["eyes", "rocket"], log
-    assert review.runs("staging") == {review.commit}
-    assert review.runs("production") == {review.base}
+    assert (review.runs("staging"), review.runs("production")) == ({review.commit}, {review.base})
     assert "Deployment of openegflask, openegnode, openegwebhook to staging succeeded" in review.sticky
-    assert GITHUB_TOKEN.reveal() not in log
+
+
+def test_a_pull_request_is_told_where_it_runs_when_it_is_opened(review: Review, tmp_path: Path, tools: Path) -> None:
+    pull = {"number": 1, "base": {"sha": "main"}, "head": {"repo": {"full_name": "git/openeg"}}}
+    environ = review.environ("pull_request", {"action": "opened", "number": 1, "pull_request": pull})
+    more = ("--eventpath", environ["GITHUB_EVENT_PATH"])
+    act_on_github(review, "the-pr-bot", tmp_path, tools, *more, event="pull_request")
+    assert f"/deploy staging {review.commit}" in review.sticky
+
+
+def test_the_pull_request_that_brought_a_commit_is_told_of_its_deployment(
+    review: Review, tmp_path: Path, tools: Path
+) -> None:
+    act_on_github(review, "after-a-deployment", tmp_path, tools, event="push")
+    assert review.runs("production") == {review.commit}
+    assert "Deployment of flask, node, webhook to production succeeded" in review.sticky
 
 
 def deploy_by(
