@@ -66,6 +66,13 @@ class GitUnusable(UsageError):
     remedy = "Install git 2.31 or later, and try the same with git alone."
 
 
+class CommandNotUnderstood(UsageError):
+    """A comment holds a command that does not exist, several commands, or arguments that cannot be right."""
+
+    outcome = "refused"
+    remedy = "Write one command a comment, at the start of a line; `/help` lists them."
+
+
 class ConfigInvalid(PipelineError):
     """deploy.yaml or .deploy/config.yaml does not say what it must."""
 
@@ -153,6 +160,18 @@ class LocalChanges(Refused):
     """A file that would be edited has uncommitted changes."""
 
     remedy = "Commit, stash or discard the changes of the named file, then run again."
+
+
+class CommenterMayNotWrite(Refused):
+    """Who gave a command in a comment has no write permission on the repository."""
+
+    remedy = "Ask somebody who may push to the repository to give the command."
+
+
+class CommitNotInPullRequest(Refused):
+    """The commit in a comment's command is none of the pull request's."""
+
+    remedy = "Copy the hash from the pull request's list of commits."
 
 
 class FilesExist(Refused):

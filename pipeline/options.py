@@ -108,6 +108,8 @@ OPTIONS = _table(
         default=".",
         help="The application's git repository: its deploy.yaml, and the order of commits.",
         instead={
+            "comment": "The application's git repository, not as a pull request has it: its deploy.yaml, and the order "
+            "of commits.",
             "build": "Work tree of the application: its deploy.yaml, and what is built.",
             "deploy": "The application's git repository: its deploy.yaml, what is built, and the order of commits.",
             "wait": "Folder of the application, for its deploy.yaml.",
@@ -141,6 +143,13 @@ OPTIONS = _table(
         default=DEFAULT_REGISTRY,
         help="Registry of images whose name carries none.",
         instead={"init": "Registry of the images; for an organisation of your own ghcr.io/NAME, when not given."},
+    ),
+    Option(
+        name="pr",
+        group=APPLICATION,
+        metavar="NUMBER",
+        number=True,
+        help="Pull request to comment on. Default: that of the event, else the one that brought the commit.",
     ),
     Option(
         name="engine",
@@ -359,6 +368,7 @@ OPTIONS = _table(
             "build": "Tell what would be built; build and push nothing.",
             "notify": "Tell what would be told; post nothing.",
             "release": "Show version and notes; make nothing.",
+            "comment": "Print the comment; write and deploy nothing.",
             "init": "List what would be written; write nothing.",
         },
     ),

@@ -95,6 +95,7 @@ PERMISSIONS = {
     "edit": (_READ, "Checks out the files to edit."),
     "release": ("contents: write, pull-requests: read", "Makes the tag and the release."),
     "check": (_READ, "Checks out `deploy.yaml` and the history."),
+    "comment": ("contents: read, pull-requests: write", "Checks out `deploy.yaml`; writes on the pull request."),
     "history": (_READ, "Checks out the GitOps repository, or `deploy.yaml` that names it."),
     "lint": (_READ, "Checks out the GitOps repository."),
     "init": ("{}", "Writes new files."),

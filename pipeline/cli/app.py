@@ -7,6 +7,7 @@ import typer
 from pipeline import __version__
 from pipeline.cli import deploy, release, rollback
 from pipeline.cli.check import check
+from pipeline.cli.comment import comment
 from pipeline.cli.demo import demo
 from pipeline.cli.edit import edit
 from pipeline.cli.flags import command
@@ -77,6 +78,11 @@ command(
     *ARGOCD,
     *FRONT,
 )(release.release)
+command(
+    app,
+    *("from", "pr", "source", "registry", "gitops", "branch", "github-api-url", "author", "committer", "deadline"),
+    *("dry-run", *ORDER[1:4], "timeout", "grace", "sync", *ARGOCD, *FRONT, "on-failure", *SLACK),
+)(comment)
 command(app, "files", "image", "create", "in-place", "dry-run")(edit)
 command(app, "dir", "into-app", "organisation", "gitops", "registry", "domain", "service", "environment", *NEW)(init)
 command(app, "image", "service", "since", "until", "limit", "source", *READ)(history)

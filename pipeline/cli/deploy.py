@@ -1,6 +1,6 @@
 """`deploy` and its parts: `build`, `bump`, `wait`, `notify`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from pipeline.cli import rollback, settings, stages
@@ -26,17 +26,31 @@ def deploy(run: Run) -> None:
     registry = settings.registry(run, config)
     where = settings.place(run, config)
     settings.identity(run, where)
-    run.report.update(kind="deploy")
-    publishing = stages.publishing(run, where)
-    tags: dict[str, str | None] = {item.name: item.tag for item in wanted}
-    stages.require_deployable(run, where, tags | {item.name: None for item in items})
     if items and not (items := stages.concerned(run, where, items)):
         run.report.update(outcome="unchanged", gitops=stages.as_read(where))
         return
+    tags: dict[str, str | None] = {item.name: item.tag for item in wanted}
+
+    def find(told: bool) -> tuple[Image, ...]:
+        return _images(run, where, items, wanted, registry, told=told)
+
+    carry_out(run, where, tags | {item.name: None for item in items}, find, registry)
+
+
+def carry_out(
+    run: Run, where: Place, tags: Mapping[str, str | None], find: Callable[[bool], tuple[Image, ...]], registry: str
+) -> None:
+    """Deploy the images that `find` builds or finds, told whether it is more than a plan.
+
+    `tags` are known before, and None for what is yet to be built. What goes wrong from then on is in the report; what
+    is wrong before is raised.
+    """
+    run.report.update(kind="deploy")
+    publishing = stages.publishing(run, where)
+    stages.require_deployable(run, where, tags)
     awaiting = None if run.switch("dry-run") else stages.awaiting(run, where, must_exist=True)
     try:
-        images = _images(run, where, items, wanted, registry, told=awaiting is not None)
-        _bring(run, where, images, publishing, awaiting, registry)
+        _bring(run, where, find(awaiting is not None), publishing, awaiting, registry)
     except PipelineError as error:
         run.report.fail(error)
     except Signalled as interrupt:  # told as well: a message that says "under way" would say so for ever
@@ -87,7 +101,7 @@ def build(run: Run) -> None:
 
 def bump(run: Run) -> None:
     """Set image tags in the GitOps repository and publish the change as one commit."""
-    earlier = _earlier(run)
+    earlier = earlier_results(run)
     if earlier.error or earlier.outcome == "planned":
         raise UsageError(f"--from: the earlier result is {earlier.outcome!r}, so there is no image to bump")
     config = settings.application(run)
@@ -112,7 +126,7 @@ def bump(run: Run) -> None:
 
 def wait(run: Run) -> None:
     """Wait until Argo CD proves that a revision, its images and health are there, or tells why not."""
-    earlier = _earlier(run)
+    earlier = earlier_results(run)
     known = earlier.gitops
     if earlier.outcome == "planned" or (earlier.error and not (known and known.revision)):
         raise UsageError(f"--from: the earlier result is {earlier.outcome!r}, so there is nothing to wait for")
@@ -164,7 +178,7 @@ def notify(run: Run) -> None:
     """Tell Slack and the job summary how a deployment went; --from hands its results in."""
     if not run.texts("from"):
         raise UsageError("there is nothing to tell", remedy="Pass --from with the result of an earlier command.")
-    earlier = _earlier(run)
+    earlier = earlier_results(run)
     run.report.update(outcome=earlier.outcome)
     if run.switch("dry-run"):
         run.progress.say(f"Would tell Slack: {earlier.outcome}")
@@ -174,7 +188,7 @@ def notify(run: Run) -> None:
         run.progress.say("Slack was not told: neither SLACK_BOT_TOKEN nor SLACK_WEBHOOK_URL is set")
 
 
-def _earlier(run: Run) -> Deployment:
+def earlier_results(run: Run) -> Deployment:
     """The results of earlier commands, entered in the report; an empty one without --from."""
     paths = run.texts("from")
     if not paths:

@@ -33,7 +33,7 @@ def rollback(run: Run) -> None:
     run.report.update(kind="rollback")
     publishing = stages.publishing(run, where)
     awaiting = None if run.switch("dry-run") else stages.awaiting(run, where, must_exist=True)
-    wanted = tuple(_earlier_versions(run, where, settings.image_names(run, config)))
+    wanted = tuple(_earlier_versions(run, where, settings.image_names(run, config), settings.images_of(config)))
     if not wanted:
         raise NotFound("history shows no deployment to undo", remedy="Say what and where to: --image NAME --to TAG.")
     images = stages.find_images(run, where, wanted, settings.registry(run, config))
@@ -110,7 +110,7 @@ def _undo(
     )
 
 
-def _earlier_versions(run: Run, where: Place, names: tuple[str, ...]) -> Iterator[Wanted]:
+def _earlier_versions(run: Run, where: Place, names: tuple[str, ...], ours: tuple[str, ...]) -> Iterator[Wanted]:
     """For each image the version to go back to, from the history of the environment's kustomizations."""
     from pipeline.steps.publish_change import kustomization_file
     from pipeline.steps.read_history import DEPTH, tags
@@ -120,7 +120,7 @@ def _earlier_versions(run: Run, where: Place, names: tuple[str, ...]) -> Iterato
     files = tuple(dict.fromkeys(kustomization_file(head, overlay) for overlay in settings.overlays(run, where)))
     present = tags({file: head.files[file] for file in files})
     steps, walk = itertools.tee(_steps(where, files))  # what one walk has read, the next does not ask git for again
-    chosen = names or last_deployed(walk)
+    chosen = names or last_deployed(walk, ours)
     stages.require_deployable(run, where, dict.fromkeys(chosen))
     for name in chosen:
         if target.upper() != "PREVIOUS":

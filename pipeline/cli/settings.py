@@ -15,7 +15,7 @@ from pipeline.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
     from pipeline.config import ApplicationConfig, Environment, GitopsConfig
-    from pipeline.edges.github import Access, App
+    from pipeline.edges.github import Access, App, Slug
     from pipeline.edges.gitops_repository import Repository
     from pipeline.steps.publish_change import Head
 
@@ -61,6 +61,11 @@ def application(run: Run) -> "ApplicationConfig | None":
     from pipeline.config import ApplicationConfig, load
 
     return load(ApplicationConfig, file.read_bytes(), str(file))
+
+
+def images_of(config: "ApplicationConfig | None") -> tuple[str, ...]:
+    """The application's images by name; none where no deploy.yaml names them."""
+    return tuple(service.image for service in config.services.values()) if config else ()
 
 
 def registry(run: Run, config: "ApplicationConfig | None") -> str:
@@ -209,11 +214,49 @@ def reread(run: Run, where: Place) -> Place:
     return replace(where, head=where.repository.read(_usual_paths(run, where.name)))
 
 
+def everywhere(run: Run, where: Place) -> tuple[Place, ...]:
+    """Every environment of the GitOps repository, as one read finds them now. Raises NotFound where none is named."""
+    from pipeline.steps.publish_change import read_patiently
+
+    named = where.config.environments if where.config else {}
+    if not named:
+        raise NotFound(
+            f"{where.repository.name} names no environments",
+            remedy=f"Name them in {CONFIG_FILE}; docs/reference/configuration.md lists its keys.",
+        )
+    places = [replace(where, name=name) for name in named]
+    paths = (path for place in places for overlay in overlays(run, place) for path in _paths(overlay))
+    head = read_patiently(where.repository, tuple(dict.fromkeys((CONFIG_FILE, *paths))))
+    return tuple(replace(place, head=head) for place in places)
+
+
+def github_repository(run: Run) -> "Slug":
+    """The application's repository on GitHub: GITHUB_REPOSITORY, else the remote of --source. Raises UsageError."""
+    from pipeline.edges import github, source_repository
+
+    api_url, name = run.text("github-api-url"), run.environ.get("GITHUB_REPOSITORY")
+    if name:
+        found = github.slug(f"https://github.com/{name}", None)
+        found = replace(found, api_url=api_url.rstrip("/")) if found and api_url else found
+    else:
+        found = github.slug(source_repository.checkout(Path(run.required("source"))).url, api_url)
+    if found is None:
+        raise UsageError(
+            "it is not known which repository on GitHub is the application's",
+            remedy="Set GITHUB_REPOSITORY to OWNER/NAME, or run in a clone of it.",
+        )
+    return found
+
+
 def _usual_paths(run: Run, environment: str) -> tuple[str, ...]:
+    usual = run.texts("overlay") or (f"overlays/{environment}",)
+    return (CONFIG_FILE, *(path for overlay in usual for path in _paths(overlay)))
+
+
+def _paths(overlay: str) -> tuple[str, ...]:
     from pipeline.core.kustomization import KUSTOMIZATION_NAMES
 
-    usual = run.texts("overlay") or (f"overlays/{environment}",)
-    return (CONFIG_FILE, *usual, *(f"{overlay}/{name}" for overlay in usual for name in KUSTOMIZATION_NAMES))
+    return (overlay, *(f"{overlay}/{name}" for name in KUSTOMIZATION_NAMES))
 
 
 def overlays(run: Run, where: Place) -> tuple[str, ...]:

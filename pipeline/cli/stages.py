@@ -4,7 +4,7 @@ import contextlib
 import re
 import string
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast, get_args
@@ -151,18 +151,23 @@ def check_images(run: Run, images: tuple[Image, ...], registry: str) -> tuple[Im
     """The images with the digests that the registry has. Raises as `find_images`."""
     if run.switch("no-check-image"):
         return images
+    there = {image.name: image for image in built(run, images, registry)}
+    for image in images:
+        if image.name not in there:
+            raise ImageNotFound(f"{image.reference} is not in the registry")
+        digest = there[image.name].digest
+        if image.digest and image.digest != digest:
+            raise ImageNotFound(f"{image.reference} is {digest} in the registry, not {image.digest}")
+    return tuple(there.values())
+
+
+def built(run: Run, images: Iterable[Image], registry: str) -> Iterator[Image]:
+    """Those of the images that the registry has, with its digests. Raises RegistryDenied or Unreachable."""
     from pipeline.edges.registry import OciRegistry
 
     look_up = OciRegistry(_logins(run, registry)).look_up
-    checked = []
-    for image in images:
-        found = look_up(image.repository, image.tag)
-        if found is None:
-            raise ImageNotFound(f"{image.reference} is not in the registry")
-        if image.digest and image.digest != found.digest:
-            raise ImageNotFound(f"{image.reference} is {found.digest} in the registry, not {image.digest}")
-        checked.append(replace(image, digest=found.digest))
-    return tuple(checked)
+    found = ((image, look_up(image.repository, image.tag)) for image in images)
+    return (replace(image, digest=there.digest) for image, there in found if there)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -222,6 +222,17 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Comment:
+    """The comment that `comment` has written, or with --dry-run would write."""
+
+    pull_request: int
+    change: Literal["created", "updated", "unchanged", "planned"]
+    url: str | None = None
+    body: str | None = None
+    """With --dry-run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """The error that ended the command."""
 
@@ -253,6 +264,7 @@ class Deployment:
     """What `check` found."""
     lint: Lint | None = None
     """What `lint` found."""
+    comment: Comment | None = None
     kind: Kind | None = None
     actor: str | None = None
     run: str | None = None

@@ -1,6 +1,6 @@
 """What the history of kustomizations says of versions: which deployment was the last, and what stood there before."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from pipeline.core.deployment import Kind
@@ -25,10 +25,10 @@ class Step:
         return tuple(place for place, tag in self.after.items() if self.before.get(place) != tag)
 
 
-def last_deployed(steps: Iterable[Step]) -> tuple[str, ...]:
-    """The images of the last commit, newest first in `steps`, that changed a tag."""
-    changed = next((step.changed for step in steps if step.changed), ())
-    return tuple(dict.fromkeys(name for _, name in changed))
+def last_deployed(steps: Iterable[Step], among: Collection[str] = ()) -> tuple[str, ...]:
+    """The images of the last commit, newest first in `steps`, that changed a tag; of `among` where that names any."""
+    changed = ([name for _, name in step.changed if not among or name in among] for step in steps)
+    return tuple(dict.fromkeys(next(filter(None, changed), ())))
 
 
 def version_before(steps: Iterable[Step], place: Place) -> str | None:

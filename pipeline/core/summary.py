@@ -25,19 +25,20 @@ from pipeline.core.wording import (
 LIMIT = 1024 * 1024
 """Bytes of one step's summary. https://docs.github.com/actions/reference/workflows-and-actions/workflow-commands"""
 
-_LEFT_OUT = "\n_More is left out here: GitHub shows at most 1 MiB of a step's summary._\n"
+_LEFT_OUT = "\n_More is left out here: GitHub shows no longer text; the run's log has it all._\n"
 _CAUSES = 10
 _LINES = 50
 _DIFF_LINES = 2000
 
 
-def markdown(deployment: Deployment, diff: str = "", *, limit: int = LIMIT) -> str:
+def markdown(deployment: Deployment, diff: str = "", *, limit: int = LIMIT, final: bool = True) -> str:
     """Heading with the outcome, images, links, error, applications, causes, diff and timeline.
 
-    `diff` is a unified diff. Sections that would exceed `limit` bytes are left out, and the text says so.
+    `diff` is a unified diff; what is not `final` is under way. Sections that would exceed `limit` bytes are
+    left out, and the text says so.
     """
     text, room = "", limit - len(_LEFT_OUT.encode())
-    for section in _sections(deployment, diff):
+    for section in _sections(deployment, diff, final):
         room -= len(section.encode(errors="replace"))
         if room < 0:
             return text + _LEFT_OUT if limit > len(_LEFT_OUT) else ""
@@ -45,8 +46,8 @@ def markdown(deployment: Deployment, diff: str = "", *, limit: int = LIMIT) -> s
     return text
 
 
-def _sections(deployment: Deployment, diff: str) -> Iterator[str]:
-    emoji, sentence = state(deployment)
+def _sections(deployment: Deployment, diff: str, final: bool) -> Iterator[str]:
+    emoji, sentence = state(deployment, final=final)
     yield f"## {emoji} {escape(sentence)}\n"
     if deployment.images:
         rows = [

@@ -63,11 +63,15 @@ def one_line(text: str, limit: int) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
+def ending(deployment: Deployment) -> tuple[str, str]:
+    """An emoji, and how it ended: `succeeded`."""
+    back = deployment.rollback and deployment.rollback.outcome == "deployed"
+    return _ROLLED_BACK if back else _STATES[deployment.outcome]
+
+
 def state(deployment: Deployment, *, final: bool = True) -> tuple[str, str]:
     """An emoji, and a sentence such as `Deployment of openegflask to production succeeded`."""
-    emoji, phrase = _STATES[deployment.outcome] if final else _UNDER_WAY
-    if deployment.rollback and deployment.rollback.outcome == "deployed":
-        emoji, phrase = _ROLLED_BACK
+    emoji, phrase = ending(deployment) if final else _UNDER_WAY
     subject = _subject(deployment)
     if not (subject or deployment.environment):  # it ended before it was known what it is about
         return emoji, f"{deployment.command} {phrase}"

@@ -3,11 +3,12 @@
 PyGithub's own sleeps and repetitions are switched off: whoever calls knows better what may be waited for.
 """
 
+import itertools
 import json
 import random
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,6 +33,7 @@ _TIMEOUT_SECONDS = 30
 _API = "https://api.github.com"
 # https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api: without a header, a minute at least
 _PAUSE_SECONDS = 60.0
+_PAGE = 100
 _SPREAD = 1.2
 """So that those who wait do not come back together."""
 _EMPTY = {204, 304}
@@ -144,8 +146,16 @@ class Api:
         self._variable = variable
 
     def get(self, path: str, *, permission: str = "contents: read", **parameters: str) -> Any:
-        """The answer of the REST API; `path` from `/repos` on."""
+        """The answer of the REST API; `path` from `/repos` on. `permission` is what the token needs."""
         return self._rest("GET", path, permission, parameters=parameters)[1]
+
+    def all(self, path: str, *, permission: str) -> Iterator[Any]:
+        """The items of every page of a list."""
+        for page in itertools.count(1):
+            items = self.get(path, permission=permission, per_page=str(_PAGE), page=str(page))
+            yield from items
+            if len(items) < _PAGE:
+                return
 
     def get_if_changed(self, path: str, etag: str | None, *, permission: str) -> tuple[str | None, Any]:
         """As `get`, with the answer's etag. Empty when it is still what `etag` stands for: that costs nothing of the

@@ -27,6 +27,7 @@ from pipeline.sandbox import (
     github_issues,
     github_merging,
     github_pulls,
+    github_reactions,
     github_refs,
     github_releases,
 )
@@ -44,6 +45,7 @@ _REST = (
     *github_deployments.ROUTES,
     *github_issues.ROUTES,
     *github_pulls.ROUTES,
+    *github_reactions.ROUTES,
     *github_refs.ROUTES,
     *github_releases.ROUTES,
 )

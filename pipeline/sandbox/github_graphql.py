@@ -15,6 +15,7 @@ from pipeline.edges.git import GitError
 from pipeline.sandbox.github_git import ZERO, BareRepository
 from pipeline.sandbox.github_graphql_pulls import PullRequests
 from pipeline.sandbox.github_objects import Json, commit, git_object
+from pipeline.sandbox.github_records import USER
 from pipeline.sandbox.github_refs import is_protected, refusal
 from pipeline.sandbox.github_rest import Hosted, ProblemError, named_by, node_id
 
@@ -47,6 +48,7 @@ class Api:
 
         root = {
             "repository": self._repository,
+            "viewer": {"login": USER},
             "createCommitOnBranch": self._create_commit,
             "updateRefs": self._update_refs,
             **self._pulls.mutations(),

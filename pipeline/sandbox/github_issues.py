@@ -36,54 +36,55 @@ def label(call: Call, name: str) -> Any:
 
 def _comments(call: Call, number: int) -> Any:
     pull_request(call, number)
-    shown = paged(call, [comment for comment in call.state.comments.values() if comment.issue == number])
-    return [_shape(call, comment) for comment in shown]
+    shown = paged(call, [item for item in call.state.comments.values() if item.issue == number])
+    return [_shape(call, item) for item in shown]
 
 
 def _write(call: Call, number: int) -> Any:
     pull = pull_request(call, number)
     body = text(call, "IssueComment", "body", needed=True) or ""
-    comment = Comment(next(call.state.ids), number, body)
-    call.state.comments[comment.id] = comment
-    pull.updated = comment.created
-    return _shape(call, comment)
+    new = Comment(next(call.state.ids), number, body)
+    call.state.comments[new.id] = new
+    pull.updated = new.created
+    return _shape(call, new)
 
 
 def _read(call: Call, comment_id: int) -> Any:
-    return _shape(call, _comment(call, comment_id))
+    return _shape(call, comment(call, comment_id))
 
 
 def _rewrite(call: Call, comment_id: int) -> Any:
-    comment = _comment(call, comment_id)
-    comment.body = text(call, "IssueComment", "body", needed=True) or ""
-    comment.updated = now()
-    return _shape(call, comment)
+    known = comment(call, comment_id)
+    known.body = text(call, "IssueComment", "body", needed=True) or ""
+    known.updated = now()
+    return _shape(call, known)
 
 
 def _remove(call: Call, comment_id: int) -> None:
-    del call.state.comments[_comment(call, comment_id).id]
+    del call.state.comments[comment(call, comment_id).id]
 
 
-def _comment(call: Call, comment_id: int) -> Comment:
+def comment(call: Call, comment_id: int) -> Comment:
+    """The comment of that id."""
     try:
         return call.state.comments[comment_id]
     except KeyError:
         raise RefusedError(404, "Not Found") from None
 
 
-def _shape(call: Call, comment: Comment) -> Any:
-    url = f"{call.url}/issues/comments/{comment.id}"
+def _shape(call: Call, item: Comment) -> Any:
+    url = f"{call.url}/issues/comments/{item.id}"
     return {
-        "id": comment.id,
-        "node_id": node_id("IssueComment", comment.id),
+        "id": item.id,
+        "node_id": node_id("IssueComment", item.id),
         "url": url,
-        "html_url": f"{call.page}/pull/{comment.issue}#issuecomment-{comment.id}",
-        "issue_url": f"{call.url}/issues/{comment.issue}",
-        "body": comment.body,
-        "user": github_shapes.user(call, comment.author),
+        "html_url": f"{call.page}/pull/{item.issue}#issuecomment-{item.id}",
+        "issue_url": f"{call.url}/issues/{item.issue}",
+        "body": item.body,
+        "user": github_shapes.user(call, item.author),
         "author_association": "COLLABORATOR",
-        "created_at": comment.created,
-        "updated_at": comment.updated,
+        "created_at": item.created,
+        "updated_at": item.updated,
     }
 
 

@@ -66,6 +66,16 @@ class PullRequest:
 
 
 @dataclass(slots=True)
+class Reaction:
+    """A reaction to a comment."""
+
+    id: int
+    content: str
+    author: str
+    created: str
+
+
+@dataclass(slots=True)
 class Comment:
     """A comment on an issue or pull request."""
 
@@ -75,6 +85,7 @@ class Comment:
     author: str = USER
     created: str = field(default_factory=now)
     updated: str = field(default_factory=now)
+    reactions: list[Reaction] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -119,6 +130,8 @@ class Rules:
     """Who may review."""
     teams: set[str] = field(default_factory=set)
     """The same, by slug."""
+    roles: dict[str, str] = field(default_factory=lambda: {USER: "write"})
+    """`admin`, `maintain`, `write`, `triage` or `read`, by login; of all others `users` may read."""
     settings: dict[str, Any] = field(
         default_factory=lambda: {
             "allow_auto_merge": False,

@@ -15,8 +15,9 @@ from pipeline.sandbox.world import GITHUB_TOKEN
 from tests import git_world, needs
 from tests.action.examples import EXAMPLES, ROOT
 from tests.cli.conftest import Scene, scene
+from tests.cli.test_comment import PERSON, Review, review
 
-__all__ = ["scene"]
+__all__ = ["review", "scene"]
 
 FAILING = {"Deploy it", "A tag that can move", "Text that would be code elsewhere"}
 OTHERS = ("openegnode", "openegwebhook")
@@ -29,9 +30,15 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def act(
-    repository: Path, workflow: str, folder: Path, tools: Path, *more: str, environ: Mapping[str, str] = os.environ
+    repository: Path,
+    workflow: str,
+    folder: Path,
+    tools: Path,
+    *more: str,
+    event: str = "push",
+    environ: Mapping[str, str] = os.environ,
 ) -> str:
-    """Run a workflow as if `repository` had been pushed; its log."""
+    """Run a workflow for an event of `repository`; its log."""
     environ = {
         **environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",  # uv is there
@@ -40,7 +47,7 @@ def act(
     }
     (folder / "home").mkdir(exist_ok=True)
     command = (
-        *(needs.program("act"), "push", "--workflows", f".github/workflows/{workflow}"),
+        *(needs.program("act"), event, "--workflows", f".github/workflows/{workflow}"),
         *("--platform", "ubuntu-24.04=-self-hosted", "--no-cache-server", "--action-cache-path", str(folder / "act")),
         *("--concurrent-jobs", "1"),  # act gives jobs of one name one folder
         *("--env", f"RUNNER_TOOL_CACHE={tools}", *more),
@@ -128,6 +135,83 @@ def test_the_example_of_a_release_tags_what_it_has_deployed(scene: Scene, tmp_pa
     assert shown == [(commit, "success")]
 
 
+def ours(tmp_path: Path) -> Path:
+    """A copy of the action, without what no action has."""
+    ignored = shutil.ignore_patterns(".git", ".venv", "tests", "lab", "__pycache__", ".*_cache", ".hypothesis")
+    return shutil.copytree(ROOT, tmp_path / "action", ignore=ignored)
+
+
+CHECKOUT = """\
+runs:
+  using: composite
+  steps:
+    - shell: bash
+      env:
+        REF: ${{ inputs.ref }}
+      run: git clone --quiet --branch "$REF" "$ORIGIN" .
+inputs:
+  ref: {}
+"""
+"""Stands in for GitHub's own, which act passes over only where no `ref` is given."""
+
+
+def act_on_github(review: Review, name: str, tmp_path: Path, tools: Path, *more: str, event: str) -> str:
+    """Run an example in the application's repository on the sandbox's GitHub; the log."""
+    scene = review.scene
+    workflows = scene.app.path / ".github/workflows"
+    workflows.mkdir(parents=True)
+    (workflows / "example.yml").write_text(EXAMPLES[name])
+    with (scene.app.path / ".git/info/exclude").open("a") as exclude:
+        exclude.write(".github\n")
+    (tmp_path / "checkout").mkdir()
+    (tmp_path / "checkout/action.yml").write_text(CHECKOUT)
+    (checkout,) = set(re.findall(r"actions/checkout@\w+", (ROOT / ".github/workflows/pr-bot.yml").read_text()))
+    token = GITHUB_TOKEN.reveal()
+    log = act(
+        scene.app.path,
+        "example.yml",
+        tmp_path,
+        tools,
+        *("--local-repository", f"openeg/deploy@v1={ours(tmp_path)}"),
+        *("--local-repository", f"{checkout}={tmp_path / 'checkout'}"),
+        *("--var", f"ARGOCD_SERVER={scene.environ['ARGOCD_SERVER']}"),
+        *("--secret", f"ARGOCD_AUTH_TOKEN={scene.environ['ARGOCD_AUTH_TOKEN']}"),
+        *("--secret", f"GITOPS_TOKEN={token}", "--secret", f"GITHUB_TOKEN={token}"),
+        *("--env", "GITHUB_REPOSITORY=git/openeg", "--env", f"GITHUB_API_URL={scene.sandbox.github_url}"),
+        *("--env", f"ORIGIN={scene.sandbox.git_url}/openeg.git", "--env", "PIPELINE_TIMEOUT=60", *SOURCES, *more),
+        event=event,
+        environ=scene.environ,
+    )
+    assert token not in log
+    return log
+
+
+def test_a_comment_on_a_pull_request_deploys_it(review: Review, tmp_path: Path, tools: Path) -> None:
+    environ = review.event(f"Try it:\r\n/deploy staging {review.commit}", repository={"default_branch": "main"})
+    said = max(review.state.comments)
+    more = ("--eventpath", environ["GITHUB_EVENT_PATH"], "--actor", PERSON)
+    log = act_on_github(review, "the-pr-bot", tmp_path, tools, *more, event="issue_comment")
+    assert [item.content for item in review.state.comments[said].reactions] == ["eyes", "rocket"], log
+    assert (review.runs("staging"), review.runs("production")) == ({review.commit}, {review.base})
+    assert "Deployment of openegflask, openegnode, openegwebhook to staging succeeded" in review.sticky
+
+
+def test_a_pull_request_is_told_where_it_runs_when_it_is_opened(review: Review, tmp_path: Path, tools: Path) -> None:
+    pull = {"number": 1, "base": {"sha": "main"}, "head": {"repo": {"full_name": "git/openeg"}}}
+    environ = review.environ("pull_request", {"action": "opened", "number": 1, "pull_request": pull})
+    more = ("--eventpath", environ["GITHUB_EVENT_PATH"])
+    act_on_github(review, "the-pr-bot", tmp_path, tools, *more, event="pull_request")
+    assert f"/deploy staging {review.commit}" in review.sticky
+
+
+def test_the_pull_request_that_brought_a_commit_is_told_of_its_deployment(
+    review: Review, tmp_path: Path, tools: Path
+) -> None:
+    act_on_github(review, "after-a-deployment", tmp_path, tools, event="push")
+    assert review.runs("production") == {review.commit}
+    assert "Deployment of flask, node, webhook to production succeeded" in review.sticky
+
+
 def deploy_by(
     name: str,
     scene: Scene,
@@ -148,9 +232,7 @@ def deploy_by(
         exclude.write(".github\n")
     event = tmp_path / "event.json"
     event.write_text(f'{{"before": "{before}"}}')
-    action = tmp_path / "action"
-    ours = shutil.ignore_patterns(".git", ".venv", "tests", "lab", "__pycache__", ".*_cache", ".hypothesis")
-    shutil.copytree(ROOT, action, ignore=ours)
+    action = ours(tmp_path)
     log = act(
         scene.app.path,
         "deploy.yml",
