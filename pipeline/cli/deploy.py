@@ -30,7 +30,8 @@ def deploy(run: Run) -> None:
     publishing = stages.publishing(run, where)
     tags: dict[str, str | None] = {item.name: item.tag for item in wanted}
     stages.require_deployable(run, where, tags | {item.name: None for item in items})
-    awaiting = None if run.switch("dry-run") else stages.awaiting(run, where, must_exist=True)
+    waits = publishing.arrives and not run.switch("dry-run")
+    awaiting = stages.awaiting(run, where, must_exist=True) if waits else None
     try:
         images = stages.build(run, items, registry) if items else stages.find_images(run, where, wanted, registry)
         _bring(run, where, images, publishing, awaiting, registry)
@@ -38,7 +39,7 @@ def deploy(run: Run) -> None:
         run.report.fail(error)
     except Signalled as interrupt:  # told as well: a message that says "under way" would say so for ever
         run.report.interrupted(128 + interrupt.args[0])
-    if awaiting:
+    if not run.switch("dry-run"):
         stages.notify(run, where)
 
 
@@ -50,12 +51,18 @@ def _bring(
     awaiting: stages.Awaiting | None,
     registry: str,
 ) -> None:
-    """Publish, wait; and undo it where that is wished. `awaiting` is None for a dry run, which ends with the plan."""
-    change = stages.publish(run, where, images, publishing)
-    stages.enter_change(run, change)
-    if awaiting is None or change.outcome == "superseded":
+    """Publish, wait; and undo it where that is wished.
+
+    `awaiting` is None where that is all: a dry run ends with the plan, a pull request that others merge with its URL.
+    """
+    published = stages.publish(run, where, images, publishing)
+    stages.enter_change(run, published)
+    if awaiting is None or published.outcome == "superseded":
         return
     stages.notify(run, where, final=False)
+    change = stages.enter_merge(run, where, published, publishing)
+    if change is None:
+        return
     rollout = stages.wait(run, awaiting, where, change.gitops.revision, change.images)
     error = stages.enter_rollout(run, rollout)
     if error and run.text("on-failure") == "rollback" and rollback.would_help(error):
@@ -92,14 +99,17 @@ def bump(run: Run) -> None:
         images = stages.find_images(run, where, wanted, registry)
     else:
         images = stages.check_images(run, earlier.images, registry)
-    stages.enter_change(run, stages.publish(run, where, images, publishing))
+    change = stages.publish(run, where, images, publishing)
+    stages.enter_change(run, change)
+    stages.enter_merge(run, where, change, publishing)
 
 
 def wait(run: Run) -> None:
     """Wait until Argo CD proves that a revision, its images and health are there, or tells why not."""
     earlier = _earlier(run)
     known = earlier.gitops
-    if earlier.outcome == "planned" or (earlier.error and not (known and known.revision)):
+    proposed = known.pull_request if known else None
+    if earlier.outcome == "planned" or (earlier.error and not (known and (known.revision or proposed))):
         raise UsageError(f"--from: the earlier result is {earlier.outcome!r}, so there is nothing to wait for")
     if earlier.outcome == "superseded" and not (run.text("revision") or run.texts("image")):
         run.progress.say("A newer change is deployed: there is nothing to wait for")
@@ -117,7 +127,15 @@ def wait(run: Run) -> None:
     revision = run.text("revision", known.revision if known else None)
     if revision is not None and not is_commit(revision):
         raise UsageError(f"--revision {revision!r} is not a full commit hash", remedy="Give all 40 hexadecimal digits.")
-    stages.enter_rollout(run, stages.wait(run, stages.awaiting(run, where), where, revision, images))
+    awaiting = stages.awaiting(run, where)
+    if known and proposed and where and revision is None:
+        merged = stages.after_merge(run, where, known, images, awaiting.timeout_seconds)
+        if merged is None:
+            run.report.update(outcome="superseded")
+            return
+        stages.enter_gitops(run, merged)
+        revision = merged.revision
+    stages.enter_rollout(run, stages.wait(run, awaiting, where, revision, images))
 
 
 def _awaited(run: Run, where: Place | None, registry: str) -> tuple[Image, ...]:
