@@ -28,6 +28,9 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "openeg
 _OPENAPI = ("@octokit/openapi", "23.0.2", "generated/api.github.com.json")
 _SCHEMA = ("@octokit/graphql-schema", "15.26.1", "schema.graphql")
 _REST = "/api/v3"
+_BASIC_ERROR = '{"$ref": "#/components/schemas/basic-error"}'
+_PARAMETER = {"{ref}": ".+"}
+"""Parameters that may hold slashes: the description marks them with x-multi-segment."""
 
 
 def check(exchange: Exchange) -> None:
@@ -66,7 +69,7 @@ def schema() -> graphql.GraphQLSchema:
 def _check_graphql(exchange: Exchange) -> None:
     assert exchange.method == "POST"
     if exchange.status != 200:  # the front refuses in the shape of the REST API
-        _validator("basic-error").validate(exchange.answer)
+        _validator(_BASIC_ERROR).validate(exchange.answer)
         return
     document = graphql.parse(exchange.sent["query"])
     problems = graphql.validate(schema(), document)
@@ -94,17 +97,30 @@ def _check_rest(exchange: Exchange) -> None:
         assert known[name]["type"] != "integer" or value.isdigit(), f"{name}={value}"
     response = operation["responses"].get(str(exchange.status))
     if response is None:
-        assert exchange.status in {401, 403}, f"{template} does not answer with {exchange.status}"
-        _validator("basic-error").validate(exchange.answer)
+        assert exchange.status in {401, 403, 404}, f"{template} does not answer with {exchange.status}"
+        _validator(_BASIC_ERROR).validate(exchange.answer)
         return
-    wanted = _resolved(response)["content"]["application/json"]["schema"]
-    _validator(wanted["$ref"].rpartition("/")[2]).validate(exchange.answer)
+    content = _resolved(response).get("content")
+    if exchange.status < 400:
+        # What is refused may well have been wrong; what is taken must be right.
+        body = _resolved(operation.get("requestBody", {})).get("content", {}).get("application/json")
+        assert body is None or exchange.sent is not None or not operation["requestBody"].get("required")
+        if body and exchange.sent is not None:
+            _validator(json.dumps(body["schema"])).validate(exchange.sent)
+        if content is None:
+            assert exchange.answer is None
+        else:
+            _validator(json.dumps(content["application/json"]["schema"])).validate(exchange.answer)
+        return
+    # GitHub tells the status in every error, and the reason where its description has no content.
+    answer = {key: value for key, value in exchange.answer.items() if key != "status"}
+    _validator(json.dumps(content["application/json"]["schema"]) if content else _BASIC_ERROR).validate(answer)
 
 
 def _operation(method: str, path: str) -> tuple[str, Json]:
     for template, operations in _openapi()["paths"].items():
         parts = re.split(r"(\{[^}]+\})", template)
-        pattern = "".join("[^/]+" if part.startswith("{") else re.escape(part) for part in parts)
+        pattern = "".join(_PARAMETER.get(part, "[^/]+") if part[:1] == "{" else re.escape(part) for part in parts)
         if method.lower() in operations and re.fullmatch(pattern, path):
             return template, operations[method.lower()]
     raise AssertionError(f"the contract has no {method} {path}")
@@ -120,16 +136,20 @@ def _resolved(item: Json) -> Json:
 
 
 @cache
-def _validator(name: str) -> Draft4Validator:
-    """The validator of one component, with all that it refers to."""
+def _validator(schema: str) -> Draft4Validator:
+    """The validator of a schema, with all components that it refers to."""
     schemas: Json = {}
-    todo = [name]
+    todo = _components(schema)
     while todo:
         wanted = todo.pop()
         if wanted not in schemas:
             schemas[wanted] = _as_json_schema(_openapi()["components"]["schemas"][wanted])
-            todo += re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(schemas[wanted]))
-    return Draft4Validator({"$ref": f"#/components/schemas/{name}", "components": {"schemas": schemas}})
+            todo += _components(json.dumps(schemas[wanted]))
+    return Draft4Validator({"allOf": [_as_json_schema(json.loads(schema))], "components": {"schemas": schemas}})
+
+
+def _components(schema: str) -> list[str]:
+    return re.findall(r'"#/components/schemas/([^"]+)"', schema)
 
 
 def _as_json_schema(value: Any, *, composed: bool = False) -> Any:

@@ -5,6 +5,7 @@ OpenAPI description and GraphQL schema; what these do not say (messages of error
 follows GitHub's documentation: https://docs.github.com/rest/using-the-rest-api/troubleshooting-the-rest-api
 """
 
+import hashlib
 import json
 import math
 import threading
@@ -19,15 +20,21 @@ from werkzeug.routing import Map, Rule
 from werkzeug.wrappers import Request, Response
 
 from pipeline.core.secret import Secret
-from pipeline.sandbox import github_contents
+from pipeline.sandbox import github_contents, github_issues, github_merging, github_pulls, github_refs
 from pipeline.sandbox.github_git import BareRepository
 from pipeline.sandbox.github_graphql import Api
 from pipeline.sandbox.github_limits import Limits, Meter
-from pipeline.sandbox.github_rest import Call, RefusedError, Route, State, error
+from pipeline.sandbox.github_records import Rules, State
+from pipeline.sandbox.github_rest import Call, Hosted, RefusedError, Route, error
 
 OWNER = "git"
 """The owner of every repository: so that `HOST/git/NAME.git`, where the sandbox serves git, is an address of GitHub."""
-_REST = (*github_contents.ROUTES,)
+_REST = (
+    *github_contents.ROUTES,
+    *github_issues.ROUTES,
+    *github_pulls.ROUTES,
+    *github_refs.ROUTES,
+)
 _ROUTES = Map(
     [
         Rule("/api/graphql", endpoint="graphql", methods=["POST"]),
@@ -53,15 +60,16 @@ class Exchange:
 
 
 class GitHub:
-    """The WSGI application. Tests read `exchanges`, and change `permissions`, `protected`, `limits` and `outages`."""
+    """The WSGI application. Tests read `exchanges`, and change `permissions`, `rules`, `limits` and `outages`."""
 
     def __init__(self, root: Path, token: Secret) -> None:
         """The repositories are the folders `NAME.git` in `root`."""
         self.exchanges: list[Exchange] = []
-        self.permissions: dict[str, str] = {"contents": "write"}
+        self.permissions = {"metadata": "read", "contents": "write", "issues": "write", "pull_requests": "write"}
         """What the token may do: `write` or `read`, by permission."""
         self.protected: set[str] = set()
         """Branches that take changes through pull requests only."""
+        self.rules = Rules(self.protected)
         self.outages: list[Literal["before", "after"]] = []
         """Each makes one mutation be answered with 502, before or after it is carried out."""
         self.limits = Limits()
@@ -81,7 +89,8 @@ class GitHub:
             status, answer, headers = self._answer(request, sent, meter)
             path = request.full_path.rstrip("?")
             self.exchanges.append(Exchange(request.method, path, sent, status, answer))
-        response = Response(json.dumps(answer), status, mimetype="application/json")
+        body = "" if status in {204, 304} else json.dumps(answer)
+        response = Response(body, status, mimetype="application/json")
         response.headers.update({**meter.headers, **headers})
         return response(environ, start_response)
 
@@ -90,15 +99,23 @@ class GitHub:
         for repository in self._open.values():
             repository.close()
 
+    def run_queue(self, name: str) -> list[str]:
+        """Let the merge queues of a repository merge what is in them: the commits that their branches got."""
+        with self._lock:
+            hosted = self.find(OWNER, name)
+            return github_merging.run_queue(hosted) if hosted else []
+
     def _answer(self, request: Request, sent: Any, meter: Meter) -> tuple[int, Any, Mapping[str, str]]:
         try:
             endpoint, values = _ROUTES.bind_to_environ(request.environ).match()
             self._admit(request)
             if endpoint == "graphql":
-                return 200, self._graphql(sent, meter), {}
-            return endpoint.status, self._rest(request, sent, endpoint, dict(values), meter), {}
+                return 200, self._graphql(request, sent, meter), {}
+            answer = self._rest(request, sent, endpoint, dict(values), meter)
+            return _as_known(request, answer, meter) if request.method == "GET" else (endpoint.status, answer, {})
         except RefusedError as refusal:
-            return refusal.status, error(refusal.status, str(refusal)), refusal.headers
+            problems = {"errors": refusal.problems} if refusal.problems else {}
+            return refusal.status, {**error(refusal.status, str(refusal)), **problems}, refusal.headers
         except HTTPException as failure:
             return failure.code or 500, error(failure.code or 500, failure.name), {}
 
@@ -112,19 +129,20 @@ class GitHub:
     def _rest(self, request: Request, sent: Any, route: Route, values: dict[str, str], meter: Meter) -> Any:
         if not meter.primary():
             raise RefusedError(403, _TOO_MANY)
-        owner, name = values.pop("owner"), values.pop("name")
-        repository = self._find(owner, name)
-        if repository is None:
+        hosted = self.find(values.pop("owner"), values.pop("name"))
+        if hosted is None:
             raise RefusedError(404, "Not Found")
-        if self.permissions.get(route.permission) not in {route.level, "write"}:
-            accepted = {"X-Accepted-GitHub-Permissions": f"{route.permission}={route.level}"}
-            raise RefusedError(403, "Resource not accessible by personal access token", accepted)
+        kinds = route.permission.split("|")
+        if not any(self.permissions.get(kind) in {route.level, "write"} for kind in kinds):
+            accepted = "; ".join(f"{kind}={route.level}" for kind in kinds)
+            refused = "Resource not accessible by personal access token"
+            raise RefusedError(403, refused, {"X-Accepted-GitHub-Permissions": accepted})
         if route.method != "GET" and (wait := meter.retry_after()) is not None:
             raise RefusedError(403, _TOO_FAST, {"Retry-After": str(max(1, math.ceil(wait)))})
-        state = self._states.setdefault(name, State())
-        return route.handler(Call(request, sent, owner, name, repository, state), **values)
+        call = Call(hosted.owner, hosted.name, hosted.repository, hosted.state, hosted.rules, request, sent)
+        return route.handler(call, **values)
 
-    def _graphql(self, sent: Any, meter: Meter) -> Any:
+    def _graphql(self, request: Request, sent: Any, meter: Meter) -> Any:
         if not meter.primary():  # https://docs.github.com/graphql/overview/rate-limits-and-query-limits
             return {"errors": [{"type": "RATE_LIMITED", "message": _TOO_MANY}]}
         if not isinstance(sent, dict) or not isinstance(sent.get("query"), str):
@@ -134,17 +152,31 @@ class GitHub:
         outage = self.outages.pop(0) if self.outages and _is_mutation(sent) else None
         if outage == "before":
             raise BadGateway
-        api = Api(self._find, self.permissions.get("contents"), frozenset(self.protected))
+        api = Api(self.find, self.permissions, request.host_url)
         answer = api.execute(sent["query"], sent.get("variables"))
         if outage == "after":
             raise BadGateway
         return answer
 
-    def _find(self, owner: str, name: str) -> BareRepository | None:
+    def find(self, owner: str, name: str) -> Hosted | None:
+        """A repository as git has it now; tests look behind the API there, or act as somebody else."""
         folder = self._root / f"{name}.git"
         if owner != OWNER or folder.parent != self._root or not folder.is_dir():
             return None
-        return self._open.setdefault(name, BareRepository(folder))
+        repository = self._open.setdefault(name, BareRepository(folder))
+        hosted = Hosted(owner, name, repository, self._states.setdefault(name, State()), self.rules)
+        github_merging.follow(hosted)
+        return hosted
+
+
+def _as_known(request: Request, answer: Any, meter: Meter) -> tuple[int, Any, Mapping[str, str]]:
+    """The answer, or 304 for who has it already."""
+    tag = hashlib.sha256(json.dumps(answer).encode()).hexdigest()
+    headers = {"ETag": f'W/"{tag}"'}
+    if not request.if_none_match.contains_weak(tag):
+        return 200, answer, headers
+    meter.forget()
+    return 304, None, headers
 
 
 def _is_mutation(sent: Any) -> bool:

@@ -3,6 +3,7 @@
 import base64
 from typing import Any
 
+from pipeline.sandbox import github_shapes
 from pipeline.sandbox.github_rest import Call, RefusedError, Route, node_id
 
 
@@ -23,7 +24,7 @@ def _blob(call: Call, sha: str) -> Any:
 
 
 def _compare(call: Call, basehead: str) -> Any:
-    """Two commits compared. The files that differ are on GitHub's first page only, and left out here."""
+    """Two commits compared. The files that differ are on the first page only."""
     repository, request = call.repository, call.request
     names = basehead.split("...")
     found = [repository.resolve(f"{name}^{{commit}}") for name in names]
@@ -42,39 +43,14 @@ def _compare(call: Call, basehead: str) -> Any:
         "permalink_url": page_url,
         "diff_url": f"{page_url}.diff",
         "patch_url": f"{page_url}.patch",
-        "base_commit": _commit(call, base),
-        "merge_base_commit": _commit(call, common),
+        "base_commit": github_shapes.commit(call, base),
+        "merge_base_commit": github_shapes.commit(call, common),
         "status": status,
         "ahead_by": len(ahead),
         "behind_by": behind,
         "total_commits": len(ahead),
-        "commits": [_commit(call, oid) for oid in ahead[(page - 1) * size : page * size]],
-    }
-
-
-def _commit(call: Call, revision: str) -> Any:
-    commit, url = call.repository.commit(revision), call.url
-
-    def person(who: tuple[str, str, str]) -> Any:
-        return dict(zip(("name", "email", "date"), who, strict=True))
-
-    return {
-        "sha": commit.oid,
-        "node_id": node_id("Commit", commit.oid),
-        "url": f"{url}/commits/{commit.oid}",
-        "html_url": f"{call.page}/commit/{commit.oid}",
-        "comments_url": f"{url}/commits/{commit.oid}/comments",
-        "author": None,
-        "committer": None,
-        "parents": [{"sha": oid, "url": f"{url}/commits/{oid}"} for oid in commit.parents],
-        "commit": {
-            "url": f"{url}/git/commits/{commit.oid}",
-            "author": person(commit.author),
-            "committer": person(commit.committer),
-            "message": commit.message,
-            "comment_count": 0,
-            "tree": {"sha": commit.tree, "url": f"{url}/git/trees/{commit.tree}"},
-        },
+        "commits": [github_shapes.commit(call, oid) for oid in ahead[(page - 1) * size : page * size]],
+        **({"files": github_shapes.files(call, common, head)} if page == 1 else {}),
     }
 
 

@@ -11,48 +11,37 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.core import git_tree
-from pipeline.core.git_tree import Entry
-from pipeline.sandbox.github_git import BareRepository
+from pipeline.sandbox.github_git import ZERO, BareRepository
+from pipeline.sandbox.github_graphql_pulls import PullRequests
+from pipeline.sandbox.github_objects import Json, commit, git_object
+from pipeline.sandbox.github_refs import is_protected
+from pipeline.sandbox.github_rest import Hosted, ProblemError, named_by, node_id
 
 if TYPE_CHECKING:
     from graphql import GraphQLSchema
-
-Json = dict[str, Any]
-
-LONGEST_TEXT = 512 * 1024
-"""Bytes of a blob's `text`; a longer one is cut off there."""
-_KINDS = {git_tree.TREE: "tree", b"160000": "commit"}
-_LOOKS_BINARY_WITHIN = 8000  # as git judges
-
-
-class ProblemError(Exception):
-    """An error with GitHub's `type`."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
 
 
 class Api:
     """What one token may see and do."""
 
     def __init__(
-        self,
-        find: Callable[[str, str], BareRepository | None],
-        permission: str | None,
-        protected: frozenset[str] = frozenset(),
+        self, find: Callable[[str, str], Hosted | None], permissions: Mapping[str, str], host_url: str
     ) -> None:
-        """`permission` is the token's for contents: `write`, `read` or none. Branches of `protected` take no commit."""
+        """`permissions` are the token's: `write` or `read`, by permission."""
         self._find = find
-        self._permission = permission
-        self._protected = protected
+        self._permissions = permissions
+        self._pulls = PullRequests(self._named, self._require, host_url)
 
     def execute(self, query: str, variables: Mapping[str, Any] | None) -> Json:
         """The answer to a query or mutation."""
         import graphql
 
-        root = {"repository": self._repository, "createCommitOnBranch": self._create_commit}
+        root = {
+            "repository": self._repository,
+            "createCommitOnBranch": self._create_commit,
+            "updateRefs": self._update_refs,
+            **self._pulls.mutations(),
+        }
         result = graphql.graphql_sync(_schema(), query, root, variable_values=dict(variables or {}))
         answer: Json = {} if result.data is None and result.errors else {"data": result.data}
         if result.errors:
@@ -60,63 +49,95 @@ class Api:
         return answer
 
     def _repository(self, _: Any, owner: str, name: str, followRenames: bool = True) -> Json:  # noqa: ARG002, N803
-        repository = self._open(owner, name)
-        writes = self._permission == "write"
+        hosted = self._open(owner, name)
+        repository = hosted.repository
         return {
-            "nameWithOwner": f"{owner}/{name}",
-            "viewerPermission": "WRITE" if writes else "READ",
+            "id": node_id("Repository", hosted.slug),
+            "nameWithOwner": hosted.slug,
+            "viewerPermission": "WRITE" if self._permissions.get("contents") == "write" else "READ",
             "defaultBranchRef": lambda _: self._ref(repository, repository.default_branch() or ""),
             "ref": lambda _, **asked: self._ref(repository, asked["qualifiedName"].removeprefix("refs/heads/")),
             "object": functools.partial(self._object, repository),
+            **self._pulls.fields(hosted),
         }
 
-    def _open(self, owner: str, name: str) -> BareRepository:
-        repository = self._find(owner, name)
-        if repository is None:
+    def _open(self, owner: str, name: str) -> Hosted:
+        hosted = self._find(owner, name)
+        if hosted is None:
             raise ProblemError("NOT_FOUND", f"Could not resolve to a Repository with the name '{owner}/{name}'.")
-        return repository
+        return hosted
 
-    def _require(self, *levels: str) -> None:
-        if self._permission not in levels:
+    def _named(self, kind: str, given: str) -> tuple[Hosted, str]:
+        """What a node's id names: its repository, and the rest of its name."""
+        owner, name, *rest = named_by(kind, given).split("/", 2)
+        return self._open(owner, name), "".join(rest)
+
+    def _require(self, permission: str, *levels: str) -> None:
+        if self._permissions.get(permission) not in levels:
             raise ProblemError("FORBIDDEN", "Resource not accessible by personal access token")
 
     def _ref(self, repository: BareRepository, branch: str) -> Json | None:
-        self._require("read", "write")
+        self._require("contents", "read", "write")
         head = repository.head(branch)
-        return {"name": branch, "prefix": "refs/heads/", "target": _commit(repository, head)} if head else None
+        return {"name": branch, "prefix": "refs/heads/", "target": commit(repository, head)} if head else None
 
     def _object(
         self, repository: BareRepository, _: Any, expression: str | None = None, oid: str | None = None
     ) -> Json | None:
-        self._require("read", "write")
+        self._require("contents", "read", "write")
         found = repository.resolve(oid or expression or "")
-        return _git_object(repository, *found) if found else None
+        return git_object(repository, *found) if found else None
 
     def _create_commit(self, _: Any, input: Mapping[str, Any]) -> Json:  # noqa: A002
         owner, _, name = str(input["branch"].get("repositoryNameWithOwner", "")).partition("/")
-        repository = self._open(owner, name)
-        self._require("write")
+        hosted = self._open(owner, name)
+        repository = hosted.repository
+        self._require("contents", "write")
         branch = str(input["branch"].get("branchName", "")).removeprefix("refs/heads/")
         head = repository.head(branch)
         if head is None:
             raise ProblemError("NOT_FOUND", f"No ref found with the name '{branch}'.")
         if head != input["expectedHeadOid"]:
             raise _stale(head)
-        if branch in self._protected:
-            raise ProblemError("BRANCH_PROTECTION_RULE_VIOLATION", "Changes must be made through a pull request.")
+        _require_open(hosted, f"refs/heads/{branch}")
         changes = input.get("fileChanges", {})
         message = "\n\n".join(filter(None, (input["message"]["headline"], input["message"].get("body"))))
         added = {file["path"]: _decoded(file["contents"]) for file in changes.get("additions", ())}
         deleted = [file["path"] for file in changes.get("deletions", ())]
-        commit = repository.append(branch, head, added, deleted, message)
-        if commit is None:  # somebody pushed by git meanwhile
+        made = repository.append(branch, head, added, deleted, message)
+        if made is None:  # somebody pushed by git meanwhile
             raise _stale(head)
-        ref = {"name": branch, "prefix": "refs/heads/", "target": _commit(repository, commit)}
+        ref = {"name": branch, "prefix": "refs/heads/", "target": commit(repository, made)}
         return {
             "clientMutationId": input.get("clientMutationId"),
-            "commit": _commit(repository, commit),
+            "commit": commit(repository, made),
             "ref": ref,
         }
+
+    def _update_refs(self, _: Any, input: Mapping[str, Any]) -> Json:  # noqa: A002
+        """All or none; https://docs.github.com/graphql/reference/repos does not say how a refusal is worded."""
+        hosted, _rest = self._named("Repository", input["repositoryId"])
+        self._require("contents", "write")
+        updates = [(str(item["name"]), item["afterOid"], item.get("beforeOid")) for item in input["refUpdates"]]
+        for (name, new, before), item in zip(updates, input["refUpdates"], strict=True):
+            old = hosted.repository.ref(name) or ZERO
+            if before not in {None, old}:
+                raise ProblemError("STALE_DATA", f"Ref {name} is at {old}, and not at {before}.")
+            if not hosted.repository.is_name(name) or not name.startswith("refs/"):
+                raise ProblemError("UNPROCESSABLE", f"{name} is not a valid ref name.")
+            if new != ZERO and hosted.repository.resolve(new) is None:
+                raise ProblemError("UNPROCESSABLE", f"Object {new} does not exist.")
+            _require_open(hosted, name)
+            if ZERO not in {old, new} and not item["force"] and not hosted.repository.contains(new, old):
+                raise ProblemError("UNPROCESSABLE", f"Update of {name} is not a fast forward.")
+        if not hosted.repository.move(updates):
+            raise ProblemError("STALE_DATA", "A ref has moved meanwhile.")
+        return {"clientMutationId": input.get("clientMutationId")}
+
+
+def _require_open(hosted: Hosted, ref: str) -> None:
+    if is_protected(hosted, ref):
+        raise ProblemError("BRANCH_PROTECTION_RULE_VIOLATION", "Changes must be made through a pull request.")
 
 
 @functools.cache
@@ -142,66 +163,3 @@ def _decoded(contents: str) -> bytes:
         return base64.b64decode(contents, validate=True)
     except binascii.Error as error:
         raise ProblemError("UNPROCESSABLE", f"A file's contents are not Base64: {error}") from error
-
-
-def _git_object(repository: BareRepository, kind: str, oid: str) -> Json:
-    made = {"commit": _commit, "tree": _tree, "blob": _blob}
-    return made[kind](repository, oid)
-
-
-def _commit(repository: BareRepository, revision: str) -> Json:
-    commit = repository.commit(revision)
-
-    def file(_: Any, path: str) -> Json | None:
-        entry = repository.entry(commit.tree, path)
-        return _tree_entry(repository, path.rpartition("/")[2], entry) if entry else None
-
-    return {
-        "__typename": "Commit",
-        "oid": commit.oid,
-        "message": commit.message,
-        "tree": lambda _: _tree(repository, commit.tree),
-        "file": file,
-        "parents": lambda _, first=100: {"nodes": [_commit(repository, oid) for oid in commit.parents[:first]]},
-        "history": lambda _, first=100: {
-            "nodes": [_commit(repository, oid) for oid in repository.history(commit.oid, first)]
-        },
-    }
-
-
-def _tree(repository: BareRepository, oid: str) -> Json:
-    entries = git_tree.parse(repository.read(oid))
-    return {
-        "__typename": "Tree",
-        "oid": oid,
-        "entries": [_tree_entry(repository, name, entry) for name, entry in entries.items()],
-    }
-
-
-def _tree_entry(repository: BareRepository, name: str, entry: Entry) -> Json:
-    kind = _KINDS.get(entry.mode, "blob")
-    return {
-        "name": name,
-        "mode": int(entry.mode, 8),
-        "oid": entry.oid,
-        "type": kind,
-        "object": lambda _: None if kind == "commit" else _git_object(repository, kind, entry.oid),
-    }
-
-
-def _blob(repository: BareRepository, oid: str) -> Json:
-    data = repository.read(oid)
-    binary = b"\0" in data[:_LOOKS_BINARY_WITHIN]
-    text = data[:LONGEST_TEXT]
-    try:
-        decoded = text.decode()
-    except UnicodeDecodeError:
-        decoded = text.decode("latin-1")
-    return {
-        "__typename": "Blob",
-        "oid": oid,
-        "byteSize": len(data),
-        "isBinary": binary,
-        "isTruncated": len(data) > LONGEST_TEXT,
-        "text": None if binary else decoded,
-    }

@@ -42,6 +42,13 @@ class Meter:
         self._used += allowed
         return allowed
 
+    def forget(self) -> None:
+        """Take back one request: what has not changed costs nothing.
+
+        https://docs.github.com/rest/using-the-rest-api/best-practices-for-using-the-rest-api
+        """
+        self._used -= 1
+
     def retry_after(self) -> float | None:
         """Count a request that makes content; None when it may pass, else the seconds until the next may."""
         now = time.time()

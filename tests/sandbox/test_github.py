@@ -1,86 +1,24 @@
 """GitHub in the sandbox: real git behind it, GitHub's own contracts before it."""
 
 import base64
-import json
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import graphql
 import pytest
 
-from pipeline.core.secret import Secret
 from pipeline.sandbox import github_graphql
-from pipeline.sandbox.github import GitHub
-from pipeline.sandbox.server import Server
 from tests import git_world, github_contract
+from tests.sandbox.github_client import COMMIT, READ, Client, Json, running
 
-Json = dict[str, Any]
-TOKEN = "ghs_test"
 SCHEMA = Path(github_graphql.__file__).with_name("github.graphql")
-
-READ = """query($branch: String!, $path: String!) {
-  repository(owner: "git", name: "gitops") { nameWithOwner viewerPermission
-    ref(qualifiedName: $branch) { name target { ... on Commit { oid message file(path: $path) {
-      mode type object { __typename ... on Blob { oid text isBinary isTruncated byteSize } ... on Tree {
-        entries { name mode } } } } } } } } }"""
-COMMIT = (
-    "mutation($input: CreateCommitOnBranchInput!) { createCommitOnBranch(input: $input) { commit { oid message } } }"
-)
-
-
-class Client:
-    """A client without any knowledge; the sandbox keeps what was said."""
-
-    def __init__(self, url: str, github: GitHub, repository: Path) -> None:
-        self.url, self.github, self.repository = url, github, repository
-
-    def call(self, method: str, path: str, body: object = None, token: str | None = TOKEN) -> tuple[int, Any, Any]:
-        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
-        data = None if body is None else json.dumps(body).encode()
-        try:
-            answer = urllib.request.urlopen(urllib.request.Request(self.url + path, data, headers, method=method))
-        except urllib.error.HTTPError as error:
-            answer = error
-        with answer:
-            return answer.status, json.load(answer), answer.headers
-
-    def graphql(self, query: str, **variables: object) -> Json:
-        status, answer, _ = self.call("POST", "/api/graphql", {"query": query, "variables": variables})
-        assert status == 200, answer
-        return answer  # type: ignore[no-any-return]
-
-    def file(self, path: str, branch: str = "main") -> Any:
-        return self.graphql(READ, branch=branch, path=path)["data"]["repository"]["ref"]["target"]["file"]
-
-    def commit(self, head: str, files: dict[str, bytes], *, branch: str = "main", deleted: Sequence[str] = ()) -> Json:
-        additions = [{"path": path, "contents": base64.b64encode(data).decode()} for path, data in files.items()]
-        return self.graphql(
-            COMMIT,
-            input={
-                "branch": {"repositoryNameWithOwner": "git/gitops", "branchName": branch},
-                "expectedHeadOid": head,
-                "message": {"headline": "deploy", "body": "Deploy-Id: 1"},
-                "fileChanges": {"additions": additions, "deletions": [{"path": path} for path in deleted]},
-            },
-        )
 
 
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[Client]:
-    repository = git_world.bare(tmp_path / "gitops.git", {git_world.FILE: git_world.kustomization(flask="old")})
-    github = GitHub(tmp_path, Secret(TOKEN))
-    server = Server(github)
-    try:
-        yield Client(f"http://127.0.0.1:{server.port}", github, repository)
-    finally:
-        server.close()
-        github.close()
-    for exchange in github.exchanges:
-        github_contract.check(exchange)
+    with running(tmp_path) as client:
+        yield client
 
 
 def test_its_schema_is_a_part_of_githubs() -> None:

@@ -1,0 +1,124 @@
+"""Pull requests in the sandbox's GitHub: git is the truth, GitHub's contracts say how it is told."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import git_world
+from tests.sandbox.github_client import Client, Json, running
+
+BRANCH = "deploy/production/flask"
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[Client]:
+    with running(tmp_path) as client:
+        git_world.git(client.repository, "branch", BRANCH, "main")
+        git_world.commit(
+            client.repository, {"a": b"1\n"}, branch=BRANCH, message="deploy(production): flask\n\nDeploy-Id: 1"
+        )
+        yield client
+
+
+def opened(client: Client, head: str = BRANCH, **fields: object) -> Json:
+    body = {"title": "Deploy flask", "head": head, "base": "main", "body": "what and why", **fields}
+    made: Json = client.rest("POST", "/pulls", body, 201)
+    return made
+
+
+def update_refs(client: Client, *updates: Json) -> Json:
+    query = "mutation($input: UpdateRefsInput!) { updateRefs(input: $input) { clientMutationId } }"
+    found = client.graphql('{ repository(owner: "git", name: "gitops") { id } }')["data"]["repository"]["id"]
+    return client.graphql(query, input={"repositoryId": found, "refUpdates": updates})
+
+
+def test_a_pull_request_tells_where_its_branch_is(client: Client) -> None:
+    made = opened(client)
+    assert (made["number"], made["state"], made["head"]["ref"], made["base"]["ref"]) == (1, "open", BRANCH, "main")
+    pushed = git_world.commit(client.repository, {"b": b"2\n3\n"}, branch=BRANCH)
+    shown = client.rest("GET", "/pulls/1")
+    assert shown["head"]["sha"] == pushed
+    assert (shown["commits"], shown["changed_files"], shown["additions"]) == (2, 2, 3)
+    assert [commit["sha"] for commit in client.rest("GET", "/pulls/1/commits")] == (
+        git_world.git(client.repository, "rev-list", "--reverse", f"main..{BRANCH}").split()
+    )
+    assert [(file["filename"], file["patch"]) for file in client.rest("GET", "/pulls/1/files")] == [
+        ("a", "@@ -0,0 +1 @@\n+1"),
+        ("b", "@@ -0,0 +1,2 @@\n+2\n+3"),
+    ]
+    changed = client.rest("PATCH", "/pulls/1", {"title": "New", "body": "other"})
+    assert (changed["title"], changed["body"], changed["head"]["sha"]) == ("New", "other", pushed)
+    for query in (f"?head=git:{BRANCH}", "?base=main", "?state=all&per_page=1&page=1"):
+        assert [pull["number"] for pull in client.rest("GET", f"/pulls{query}")] == [1]
+    for query in ("?head=git:other", "?base=other", "?state=closed", "?per_page=1&page=2"):
+        assert client.rest("GET", f"/pulls{query}") == []
+
+
+def test_refs_are_made_moved_and_deleted(client: Client) -> None:
+    main, head = git_world.head(client.repository), git_world.head(client.repository, BRANCH)
+    assert client.rest("GET", f"/git/ref/heads/{BRANCH}")["object"]["sha"] == head
+    assert client.rest("POST", "/git/refs", {"ref": "refs/heads/scratch", "sha": main}, 201)["ref"]
+    client.rest("POST", "/git/refs", {"ref": "refs/heads/scratch", "sha": main}, 422)
+    client.rest("PATCH", "/git/refs/heads/scratch", {"sha": head})
+    assert git_world.head(client.repository, "scratch") == head
+    client.rest("PATCH", "/git/refs/heads/scratch", {"sha": main}, 422)  # it would lose a commit
+    client.rest("PATCH", "/git/refs/heads/scratch", {"sha": main, "force": True})
+    found = client.rest("GET", "/git/matching-refs/heads/deploy/")
+    assert [ref["ref"] for ref in found] == [f"refs/heads/{BRANCH}"]
+    client.rest("DELETE", "/git/refs/heads/scratch", status=204)
+    client.rest("GET", "/git/ref/heads/scratch", status=404)
+    assert "scratch" not in git_world.git(client.repository, "branch", "--list")
+
+
+def test_update_refs_moves_all_or_none_and_only_from_where_they_are_thought_to_be(client: Client) -> None:
+    main, head = git_world.head(client.repository), git_world.head(client.repository, BRANCH)
+    new = git_world.commit(client.repository, {"c": b""}, branch="scratch")
+    git_world.git(client.repository, "branch", "--force", "scratch", head)
+    scratch, branch = ({"name": f"refs/heads/{name}"} for name in ("scratch", BRANCH))
+    gone = scratch | {"beforeOid": head, "afterOid": "0" * 40}
+    stale = update_refs(client, gone, branch | {"beforeOid": main, "afterOid": new, "force": True})
+    assert (stale["data"]["updateRefs"], stale["errors"][0]["type"]) == (None, "STALE_DATA")
+    assert git_world.head(client.repository, "scratch") == head
+    backward = update_refs(client, branch | {"beforeOid": head, "afterOid": main})
+    assert backward["errors"][0]["type"] == "UNPROCESSABLE"
+    there = update_refs(client, branch | {"beforeOid": "0" * 40, "afterOid": head})
+    assert there["errors"][0]["type"] == "STALE_DATA"
+    assert "errors" not in update_refs(client, gone, branch | {"beforeOid": head, "afterOid": new, "force": True})
+    assert git_world.git(client.repository, "for-each-ref", "--format=%(refname) %(objectname)").split("\n") == [
+        f"refs/heads/{BRANCH} {new}",
+        f"refs/heads/main {main}",
+    ]
+
+
+def test_a_pull_request_ends_with_its_commits(client: Client) -> None:
+    opened(client)
+    git_world.git(client.repository, "branch", "--force", BRANCH, "main")  # as a reset to the base
+    shown = client.rest("GET", "/pulls/1")
+    assert (shown["state"], shown["merged"], shown["closed_at"] is None) == ("closed", False, False)
+    git_world.commit(client.repository, {"d": b""}, branch=BRANCH)
+    assert opened(client)["number"] == 2
+    git_world.git(client.repository, "update-ref", "-d", f"refs/heads/{BRANCH}")
+    assert client.rest("GET", "/pulls/2")["state"] == "closed"
+    git_world.git(client.repository, "branch", "again", "main")
+    pushed = git_world.commit(client.repository, {"e": b""}, branch="again")
+    assert opened(client, "again")["number"] == 3
+    git_world.git(client.repository, "branch", "--force", "main", pushed)  # merged by hand
+    shown = client.rest("GET", "/pulls/3")
+    assert (shown["merged"], shown["merge_commit_sha"]) == (True, pushed)
+
+
+def test_a_direct_merge_moves_the_base(client: Client) -> None:
+    main, head = git_world.head(client.repository), git_world.head(client.repository, BRANCH)
+    opened(client)
+    client.rest("PUT", "/pulls/1/merge", {"sha": main}, 409)
+    merged = client.rest("PUT", "/pulls/1/merge", {"sha": head})
+    assert git_world.head(client.repository) == merged["sha"]
+    assert git_world.git(client.repository, "log", "-1", "--format=%P%n%B", "main") == (
+        f"{main} {head}\nMerge pull request #1 from git/{BRANCH}\n\nDeploy flask"
+    )
+    shown = client.rest("GET", "/pulls/1")
+    assert (shown["state"], shown["merged"], shown["merge_commit_sha"]) == ("closed", True, merged["sha"])
+    client.rest("PUT", "/pulls/1/merge", {}, 405)
+    assert [pull["number"] for pull in client.rest("GET", f"/commits/{head}/pulls")] == [1]
+    client.rest("PATCH", "/pulls/1", {"state": "open"}, 422)
