@@ -188,6 +188,8 @@ def publish(
     from pipeline.steps import propose_change, publish_change
 
     so_far = run.report.deployment
+    if how.proposing:
+        images = _of_services(run, images)
     inputs = publish_change.Inputs(
         environment=where.name,
         kind=kind,
@@ -212,6 +214,13 @@ def publish(
     if change.outcome == "published" and not (how.wait_merge or change.gitops.revision):
         run.progress.say("Next, once it is merged: `wait --from` with this result (--json) proves the rollout")
     return change
+
+
+def _of_services(run: Run, images: tuple[Image, ...]) -> tuple[Image, ...]:
+    """The images with the services that deploy.yaml has for them: these name the branch, whatever named the images."""
+    config = settings.application(run)
+    services = {service.image: name for name, service in config.services.items()} if config else {}
+    return tuple(replace(image, service=image.service or services.get(image.name)) for image in images)
 
 
 def enter_change(run: Run, change: "PublishedChange") -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pipeline.core.order import Relation
-from pipeline.core.pull_request import Since, SourceCommit
+from pipeline.core.pull_request import Since, SourceCommit, merged_by
 from pipeline.core.secret import Secret
 from pipeline.edges.http import USER_AGENT
 from pipeline.errors import (
@@ -237,7 +237,8 @@ class Commits:
                 item["commit"]["message"].partition("\n")[0],
                 (item["author"] or {}).get("login") or (item["commit"]["author"] or {}).get("name") or "",
                 item["html_url"],
-                pages.get(item["sha"]),
+                pages.get(item["sha"])
+                or merged_by(item["commit"]["message"].partition("\n")[0], item["html_url"].rpartition("/commit/")[0]),
             )
             for item in last["commits"]
         )

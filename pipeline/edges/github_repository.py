@@ -8,11 +8,14 @@ import base64
 import hashlib
 import posixpath
 import random
+import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from pipeline.core.commit_message import parse
 from pipeline.edges.commit_graph import descends
 from pipeline.edges.git_objects import Change
 from pipeline.edges.git_push import PAUSES, settled
@@ -29,6 +32,8 @@ _LISTENING_SECONDS = 1.0
 _ROOT = "."
 _KINDS = {"oid": "GitObjectID!"}
 """The types of the variables that are no text."""
+_SQUASHED = re.compile(r"deploy\(.*\(#\d+\)$", re.MULTILINE)
+"""The headline that GitHub makes of our pull request's title."""
 _LFS = b"version https://git-lfs"
 _LOOKED_BACK = 100
 """How many commits below the head are looked at for one whose arrival is in doubt."""
@@ -155,8 +160,21 @@ class GitHubRepository:
         raise refusal
 
     def history(self, paths: Sequence[str], limit: int) -> Iterator[Change]:
-        """The commits of the branch's first-parent history that changed files, newest first; git has them faster."""
-        return self._by_git.history(paths, limit)
+        """The commits of the branch's first-parent history that changed files, newest first; git has them faster.
+
+        A squash whose message has lost what ours said brings along what its pull request says.
+        """
+        for change in self._by_git.history(paths, limit):
+            lost = parse(change.message) is None and _SQUASHED.match(change.message)
+            yield replace(change, message=f"{change.message}\n\n{self._proposed(change.revision)}") if lost else change
+
+    def _proposed(self, revision: str) -> str:
+        """The body of the pull request that brought a commit; empty where that cannot be told."""
+        try:
+            found = self._api.get(f"/repos/{self._where}/commits/{revision}/pulls", permission="pull_requests: read")
+        except PipelineError:
+            return ""
+        return str(found[0]["body"] or "") if found else ""
 
     def descends(self, revision: str, ancestor: str) -> bool | None:
         """Whether commit `revision` contains commit `ancestor`; None when that cannot be told."""

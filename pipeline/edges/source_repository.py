@@ -1,5 +1,6 @@
 """The application's repository: what is checked out, and how its commits are related."""
 
+import contextlib
 import os
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ from pipeline.core.source import Checkout
 from pipeline.edges.commit_graph import CommitGraph, relation
 from pipeline.edges.git import Address, Git, explained, parse_address
 from pipeline.edges.github import Access, Commits, connect, slug
-from pipeline.errors import BranchNotFound, NotFound, RepositoryNotFound
+from pipeline.errors import BranchNotFound, NotFound, PipelineError, RepositoryNotFound
 
 _FORMAT = "%H%x00%aN%x00%s"
 
@@ -46,6 +47,9 @@ class SourceRepository:
 
         Raises PipelineError when they cannot be had.
         """
+        if isinstance(self._graph, Commits):
+            with contextlib.suppress(PipelineError):
+                return self._graph.between(old, new)  # it knows accounts and pull requests, where git has names alone
         if self._git and relation(self._git, old, new, complete=self._complete) is not Relation.UNKNOWN:
             page = _page(self._url)
             with explained(self._url):
@@ -57,8 +61,6 @@ class SourceRepository:
                 for oid, author, headline in reversed(fields)
             )
             return Since(old, new, commits, more - len(commits))
-        if isinstance(self._graph, Commits):
-            return self._graph.between(old, new)
         raise NotFound(f"the commits between {old[:12]} and {new[:12]} are not at hand")
 
     def close(self) -> None:
