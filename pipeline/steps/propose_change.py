@@ -249,7 +249,7 @@ def _attempt(
     )
     if fresh or pending.own is None:
         pulls.ask_reviewers(proposal, options.reviewers)
-    if proposal.head != revision:  # somebody was quicker, and may be newer
+    if proposal.head != revision or not proposal.is_open:  # somebody was quicker, and may be newer
         raise LostRaceError
     done = "Opened" if pending.own is None else "Updated" if fresh or proposal != pending.own else "Nothing new in"
     progress.say(f"{done} pull request #{proposal.number}: {proposal.url}")

@@ -93,7 +93,7 @@ def test_the_second_time_nothing_is_installed_and_each_command_gets_its_extras_a
 ) -> None:
     path = f"{BIN}:{os.environ['PATH']}"  # uv is there
     first, cold = set_up("edit --dry-run", tmp_path, PATH=path)
-    second, warm = set_up("wait", tmp_path, PATH="/usr/bin:/bin")  # neither an installer nor a network is asked
+    second, warm = set_up("init", tmp_path, PATH="/usr/bin:/bin")  # neither an installer nor a network is asked
     assert first == second
     packages = Path(first["path"].split(os.pathsep)[1])
     assert packages.parent == tmp_path / "openeg-deploy"
@@ -126,7 +126,7 @@ def test_a_package_that_is_not_the_one_that_was_locked_is_not_installed(tmp_path
     lock = tmp_path / "requirements/core.txt"
     lock.write_text(re.sub("sha256:[0-9a-f]{64}", f"sha256:{'0' * 64}", lock.read_text()))
     environ = {**os.environ, "RUNNER_TOOL_CACHE": str(tmp_path), "PATH": f"{BIN}:{os.environ['PATH']}"}
-    command = (sys.executable, tmp_path / "scripts/setup", "wait")
+    command = (sys.executable, tmp_path / "scripts/setup", "edit")
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=250)
     assert (done.returncode, done.stdout) == (1, "")
     assert "hash" in done.stderr.lower()
