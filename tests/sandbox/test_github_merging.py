@@ -65,6 +65,10 @@ def test_whether_it_merges_is_told_when_it_is_known(client: Client) -> None:
     add(client, "b", "more")
     told = [client.rest("GET", "/pulls/1") for _ in range(2)]
     assert [(one["mergeable"], one["mergeable_state"]) for one in told] == [(None, "unknown"), (True, "clean")]
+    trial = told[1]["merge_commit_sha"]  # of an open one it says nothing about a merge
+    assert (told[0]["merge_commit_sha"], log(client, "%P", "-1", trial)) == (
+        *(None, f"{git_world.head(client.repository)} {told[1]['head']['sha']}"),
+    )
     shown = look(client)
     assert (shown["mergeable"], shown["mergeStateStatus"], shown["state"]) == ("MERGEABLE", "CLEAN", "OPEN")
     assert shown["commits"]["totalCount"] == 2
@@ -117,6 +121,20 @@ def test_who_merges_may_choose_the_text_and_not_what_the_repository_forbids(clie
     client.rest("PUT", "/pulls/1/merge", {"commit_title": "Mine", "commit_message": "Yes"})
     assert log(client, "%B", "-1", "main") == "Mine\n\nYes"
     assert git_world.git(client.repository, "branch", "--list", BRANCH) == ""
+
+
+def test_lists_of_graphql_name_how_much_they_want(client: Client) -> None:
+    add(client, "b", "second")
+    query = """query($size: Int) { repository(owner: "git", name: "gitops") { pullRequest(number: 1) {
+      commits(first: $size) { totalCount nodes { commit { messageHeadline } } } } } }"""
+    (one,) = client.graphql(query, size=1)["data"]["repository"]["pullRequest"]["commits"]["nodes"]
+    assert one["commit"]["messageHeadline"] == "deploy(production): flask"
+    for size, kind in ((None, "MISSING_PAGINATION_BOUNDARIES"), (101, "EXCESSIVE_PAGINATION")):
+        assert client.graphql(query, size=size)["errors"][0]["type"] == kind
+    pulls = (
+        '{ repository(owner: "git", name: "gitops") { pullRequests(states: [OPEN], first: 9) { nodes { number } } } }'
+    )
+    assert client.graphql(pulls)["data"]["repository"]["pullRequests"]["nodes"] == [{"number": 1}]
 
 
 def test_a_draft_waits(client: Client) -> None:

@@ -64,6 +64,11 @@ def test_refs_are_made_moved_and_deleted(client: Client) -> None:
     assert git_world.head(client.repository, "scratch") == head
     client.rest("PATCH", "/git/refs/heads/scratch", {"sha": main}, 422)  # it would lose a commit
     client.rest("PATCH", "/git/refs/heads/scratch", {"sha": main, "force": True})
+    client.rest("PATCH", "/git/refs/heads/nothing", {"sha": head}, 422)
+    tree = git_world.git(client.repository, "rev-parse", "main^{tree}")
+    for name, oid in (("x", tree), ("x", "0" * 39 + "1"), ("x", "main"), ("a..b", main), ("deploy", main)):
+        client.rest("POST", "/git/refs", {"ref": f"refs/heads/{name}", "sha": oid}, 422)
+    client.rest("POST", "/git/refs", {"ref": "--all", "sha": main}, 422)
     found = client.rest("GET", "/git/matching-refs/heads/deploy/")
     assert [ref["ref"] for ref in found] == [f"refs/heads/{BRANCH}"]
     client.rest("DELETE", "/git/refs/heads/scratch", status=204)
@@ -82,6 +87,9 @@ def test_update_refs_moves_all_or_none_and_only_from_where_they_are_thought_to_b
     assert git_world.head(client.repository, "scratch") == head
     backward = update_refs(client, branch | {"beforeOid": head, "afterOid": main})
     assert backward["errors"][0]["type"] == "UNPROCESSABLE"
+    for name, after in (("--all", main), ("refs/heads/deploy", main), ("refs/heads/x", "main"), ("refs/heads/x", "-h")):
+        wrong = update_refs(client, {"name": name, "afterOid": after}, gone)
+        assert wrong["errors"][0]["type"] == "UNPROCESSABLE"
     there = update_refs(client, branch | {"beforeOid": "0" * 40, "afterOid": head})
     assert there["errors"][0]["type"] == "STALE_DATA"
     assert "errors" not in update_refs(client, gone, branch | {"beforeOid": head, "afterOid": new, "force": True})
@@ -158,6 +166,12 @@ def test_reviewers_labels_and_comments_are_kept(client: Client) -> None:
     opened(client)
     asked = client.rest("POST", "/pulls/1/requested_reviewers", {"reviewers": ["octocat"]})
     assert [who["login"] for who in asked["requested_reviewers"]] == ["octocat"]
+    client.rest("POST", "/pulls/1/requested_reviewers", {"team_reviewers": ["ops"]}, 422)
+    client.github.rules.teams.add("ops")
+    asked = client.rest("POST", "/pulls/1/requested_reviewers", {"reviewers": [], "team_reviewers": ["ops"]})
+    assert ([who["login"] for who in asked["requested_reviewers"]], asked["requested_teams"][0]["slug"]) == (
+        *(["octocat"], "ops"),
+    )
     for nobody in ("nobody", "sandbox"):
         client.rest("POST", "/pulls/1/requested_reviewers", {"reviewers": [nobody]}, 422)
     client.rest("POST", "/issues/1/labels", {"labels": ["deploy"]})
