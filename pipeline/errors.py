@@ -80,13 +80,6 @@ class ConfigInvalid(PipelineError):
     remedy = "Correct the named key; docs/reference/configuration.md lists every key."
 
 
-class NotAvailableYet(PipelineError):
-    """The option belongs to a feature that this version does not have."""
-
-    exit_code = 2
-    remedy = "Leave the option out, or use a later version."
-
-
 class ExtraMissing(PipelineError):
     """A Python package that only this command needs is not installed."""
 
@@ -202,6 +195,24 @@ class BranchIsProtected(Refused):
     """The server does not let this user push to the branch."""
 
     remedy = "Allow this token to push to the branch, or deploy through a pull request."
+
+
+class BranchIsNotOurs(Refused):
+    """The branch of a deployment's pull request carries a commit that this program did not make."""
+
+    remedy = "Merge or close its pull request, delete the branch, then run again."
+
+
+class PullRequestClosed(Refused):
+    """The pull request was closed without being merged."""
+
+    remedy = "Read on its page why; the same command opens a new one."
+
+
+class PullRequestBlocked(Refused):
+    """The pull request cannot be merged: it conflicts, or its branch's rules ask for more than it has."""
+
+    remedy = "Do what its page asks for, or allow auto-merge in the repository's settings; then run again."
 
 
 # 4: not found
@@ -385,6 +396,14 @@ class RolloutTimedOut(PipelineError):
     exit_code = 12
     outcome = "timed_out"
     remedy = "Look at the application in Argo CD; raise --timeout if the rollout is only slow."
+
+
+class MergeTimedOut(PipelineError):
+    """The deadline passed before the pull request was merged."""
+
+    exit_code = 12
+    outcome = "timed_out"
+    remedy = "Merge the pull request, then go on with `wait --from`; raise --timeout where people take longer."
 
 
 class RolloutSuspended(PipelineError):

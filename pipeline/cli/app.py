@@ -20,7 +20,8 @@ from pipeline.options import secret_variables
 BUILD = ("image", "service", "source", "context", "dockerfile", "platform", "registry", "engine")
 READ = ("gitops", "branch", "env", "overlay", "github-api-url")
 WHERE = (*READ, "author", "committer", "deadline", "dry-run")
-ORDER = ("create", "mode", "order", "allow-diverged", "no-check-image")
+PROPOSE = ("mode", "reviewer", "label", "draft", "merge", "wait-merge")
+ORDER = ("create", *PROPOSE, "order", "allow-diverged", "no-check-image")
 ARGOCD = ("argocd-server", "argocd-project", "argocd-header", "argocd-root-path", "argocd-ca")
 FRONT = ("argocd-client-cert", "argocd-client-key", "argocd-proxy")
 ROLLOUT = ("app", "timeout", "grace", "sync", *ARGOCD, *FRONT)
@@ -51,7 +52,7 @@ def _root(
 
 command(app, *BUILD, *WHERE, *ORDER, *ROLLOUT, "on-failure", *SLACK)(deploy.deploy)
 command(app, *BUILD, "dry-run")(deploy.build)
-command(app, "from", "image", "source", "registry", *WHERE, *ORDER, "no-push", "no-commit")(deploy.bump)
+command(app, "from", "image", "source", "registry", *WHERE, *ORDER, "timeout", "no-push", "no-commit")(deploy.bump)
 command(
     app,
     "from",
@@ -67,7 +68,7 @@ command(
     *ROLLOUT,
 )(deploy.wait)
 command(app, "from", "source", "github-api-url", *SLACK, "dry-run")(deploy.notify)
-command(app, "image", "service", "to", "source", "registry", "no-check-image", *WHERE, *ROLLOUT, *SLACK)(
+command(app, "image", "service", "to", "source", "registry", "no-check-image", *WHERE, *PROPOSE, *ROLLOUT, *SLACK)(
     rollback.rollback
 )
 command(

@@ -48,14 +48,15 @@ def carry_out(
     run.report.update(kind="deploy")
     publishing = stages.publishing(run, where)
     stages.require_deployable(run, where, tags)
-    awaiting = None if run.switch("dry-run") else stages.awaiting(run, where, must_exist=True)
+    waits = publishing.arrives and not run.switch("dry-run")
+    awaiting = stages.awaiting(run, where, must_exist=True) if waits else None
     try:
         _bring(run, where, find(awaiting is not None), publishing, awaiting, registry)
     except PipelineError as error:
         run.report.fail(error)
     except Signalled as interrupt:  # told as well: a message that says "under way" would say so for ever
         run.report.interrupted(128 + interrupt.args[0])
-    if awaiting:
+    if not run.switch("dry-run"):
         stages.notify(run, where)
         if run.report.deployment.rollout:
             stages.record(run, where)
@@ -79,12 +80,18 @@ def _bring(
     awaiting: stages.Awaiting | None,
     registry: str,
 ) -> None:
-    """Publish, wait; and undo it where that is wished. `awaiting` is None for a dry run, which ends with the plan."""
-    change = stages.publish(run, where, images, publishing)
-    stages.enter_change(run, change)
-    if awaiting is None or change.outcome == "superseded":
+    """Publish, wait; and undo it where that is wished.
+
+    `awaiting` is None where that is all: a dry run ends with the plan, a pull request that others merge with its URL.
+    """
+    published = stages.publish(run, where, images, publishing)
+    stages.enter_change(run, published)
+    if awaiting is None or published.outcome == "superseded":
         return
     stages.notify(run, where, final=False)
+    change = stages.enter_merge(run, where, published, publishing)
+    if change is None:
+        return
     rollout = stages.wait(run, awaiting, where, change.gitops.revision, change.images)
     error = stages.enter_rollout(run, rollout)
     if error and run.text("on-failure") == "rollback" and rollback.would_help(error):
@@ -121,14 +128,17 @@ def bump(run: Run) -> None:
         images = stages.find_images(run, where, wanted, registry)
     else:
         images = stages.check_images(run, earlier.images, registry)
-    stages.enter_change(run, stages.publish(run, where, images, publishing))
+    change = stages.publish(run, where, images, publishing)
+    stages.enter_change(run, change)
+    stages.enter_merge(run, where, change, publishing)
 
 
 def wait(run: Run) -> None:
     """Wait until Argo CD proves that a revision, its images and health are there, or tells why not."""
     earlier = earlier_results(run)
     known = earlier.gitops
-    if earlier.outcome == "planned" or (earlier.error and not (known and known.revision)):
+    proposed = known.pull_request if known else None
+    if earlier.outcome == "planned" or (earlier.error and not (known and (known.revision or proposed))):
         raise UsageError(f"--from: the earlier result is {earlier.outcome!r}, so there is nothing to wait for")
     if earlier.outcome == "superseded" and not (run.text("revision") or run.texts("image")):
         run.progress.say("A newer change is deployed: there is nothing to wait for")
@@ -151,6 +161,13 @@ def wait(run: Run) -> None:
     if not run.texts("from"):  # without a deployment to continue there is nothing to tell GitHub of
         stages.enter_rollout(run, stages.wait(run, awaiting, where, revision, images))
         return
+    if known and proposed and where and revision is None:
+        merged = stages.after_merge(run, where, known, images, awaiting.timeout_seconds)
+        if merged is None:
+            run.report.update(outcome="superseded")
+            return
+        stages.enter_gitops(run, merged)
+        revision = merged.revision
     stages.tell_github(run, "in_progress")
     try:
         stages.enter_rollout(run, stages.wait(run, awaiting, where, revision, images))

@@ -190,11 +190,12 @@ class Report:
         """Have each line that this very command changed in the GitOps repository on the run's page, with a link."""
         undone = deployment.rollback.gitops if deployment.rollback else None
         for gitops in (deployment.gitops, undone):
-            if gitops is None or gitops == self._followed or not gitops.revision or deployment.outcome == "planned":
+            if gitops is None or gitops == self._followed or deployment.outcome == "planned":
                 continue
-            for line in gitops.changed:
+            revision = gitops.revision or (gitops.pull_request.head if gitops.pull_request else None)
+            for line in gitops.changed if revision else ():
                 place = f"{line.file}:{line.line}"
-                page = web_url(line_page(gitops.repository, gitops.revision, line.file, line.line))
+                page = web_url(line_page(gitops.repository, revision, line.file, line.line))
                 text = f"{line.name} {short(line.old)} → {short(line.new)}{f' {page}' if page else ''}"
                 print(actions.annotation(visible(place), visible(text), "notice"), file=self._stderr, flush=True)
 

@@ -32,16 +32,19 @@ def rollback(run: Run) -> None:
     settings.identity(run, where)
     run.report.update(kind="rollback")
     publishing = stages.publishing(run, where)
-    awaiting = None if run.switch("dry-run") else stages.awaiting(run, where, must_exist=True)
+    waits = publishing.arrives and not run.switch("dry-run")
+    awaiting = stages.awaiting(run, where, must_exist=True) if waits else None
     wanted = tuple(_earlier_versions(run, where, settings.image_names(run, config), settings.images_of(config)))
     if not wanted:
         raise NotFound("history shows no deployment to undo", remedy="Say what and where to: --image NAME --to TAG.")
     images = stages.find_images(run, where, wanted, settings.registry(run, config))
-    change = stages.publish(run, where, images, publishing, "rollback")
-    stages.enter_change(run, change)
-    if awaiting:
+    published = stages.publish(run, where, images, publishing, "rollback")
+    stages.enter_change(run, published)
+    change = stages.enter_merge(run, where, published, publishing)
+    if awaiting and change:
         rollout = stages.wait(run, awaiting, where, change.gitops.revision, change.images, overtake=True)
         stages.enter_rollout(run, rollout)
+    if not run.switch("dry-run"):
         stages.notify(run, where)
         stages.record(run, where)
 
@@ -101,12 +104,15 @@ def _undo(
     run.progress.say("Rolling back to " + ", ".join(f"{image.name} {image.tag[:7]}" for image in wanted))
     images = stages.find_images(run, now, wanted, registry)
     undone = stages.publish(run, now, images, publishing, "rollback")
-    rollout = stages.wait(run, awaiting, now, undone.gitops.revision, undone.images, overtake=True)
+    gitops = stages.after_merge(run, now, undone.gitops, undone.images, publishing.timeout_seconds)
+    if gitops is None:
+        return Rollback(outcome="superseded")
+    rollout = stages.wait(run, awaiting, now, gitops.revision, undone.images, overtake=True)
     error = error_of(rollout)
     if error:
         run.report.fail(error)
     return Rollback(
-        outcome=error.outcome if error else "deployed", images=undone.images, gitops=undone.gitops, rollout=rollout
+        outcome=error.outcome if error else "deployed", images=undone.images, gitops=gitops, rollout=rollout
     )
 
 

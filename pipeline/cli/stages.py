@@ -20,7 +20,6 @@ from pipeline.core.secret import Secret
 from pipeline.errors import (
     ImageNotFound,
     NotArgoCD,
-    NotAvailableYet,
     PipelineError,
     RateLimited,
     Unreachable,
@@ -31,11 +30,13 @@ if TYPE_CHECKING:
     from pipeline.core.github_deployment import State, Target
     from pipeline.core.kustomization import Entry
     from pipeline.edges.argocd import ArgoCD
+    from pipeline.edges.github_pull_requests import GitHubPullRequests
     from pipeline.edges.http import Front
     from pipeline.edges.registry_login import Logins
     from pipeline.edges.source_repository import SourceRepository
     from pipeline.steps.build_image import Engine
     from pipeline.steps.build_image import Inputs as Recipe
+    from pipeline.steps.propose_change import Options
     from pipeline.steps.publish_change import Head, PublishedChange
 
 _NOTICE_SECONDS = 10.0
@@ -176,15 +177,53 @@ class Publishing:
 
     order: Rule
     deadline_seconds: float
+    timeout_seconds: float
+    proposing: "Options | None" = None
+    """How the pull request is to be; None where a commit is to go to the branch itself."""
+    wait_merge: bool = False
+
+    @property
+    def arrives(self) -> bool:
+        """Whether the change will be on the branch when publishing has ended."""
+        return self.proposing is None or self.wait_merge
 
 
 def publishing(run: Run, where: Place) -> Publishing:
     """Read the settings of publishing, so that a wrong one is an error before anything is done."""
     environment = where.environment
+    proposing = None
     if run.choice("mode", ("commit", "pr"), environment.mode if environment else None) == "pr":
-        raise NotAvailableYet("publishing through a pull request is not there yet", remedy="Use --mode commit.")
+        from pipeline.steps.propose_change import Options
+
+        _pull_requests(where)
+        proposing = Options(
+            reviewers=run.texts("reviewer"),
+            labels=run.texts("label"),
+            draft=run.switch("draft"),
+            merge=run.switch("merge"),
+        )
+        if proposing.draft and proposing.merge:
+            raise UsageError("--draft and --merge: a draft cannot be merged", remedy="Pass one of them.")
     order = run.choice("order", get_args(Rule), environment.order if environment else None) or "ancestry"
-    return Publishing(order=cast("Rule", order), deadline_seconds=run.number("deadline") or 0.0)
+    return Publishing(
+        order=cast("Rule", order),
+        deadline_seconds=run.number("deadline") or 0.0,
+        timeout_seconds=run.number("timeout", environment.timeout if environment else None) or 0.0,
+        proposing=proposing,
+        wait_merge=run.switch("wait-merge"),
+    )
+
+
+def _pull_requests(where: Place) -> "GitHubPullRequests":
+    from pipeline.edges.github_repository import GitHubRepository
+
+    if not isinstance(where.repository, GitHubRepository):
+        raise UsageError(
+            f"{where.repository.name}: pull requests need GitHub's API",
+            remedy="Name a repository on GitHub by its https URL (an Enterprise Server needs --github-api-url), set "
+            "GITOPS_TOKEN, install the extra `github`, and leave --author and --committer out; or use --mode commit.",
+        )
+    return where.repository.pull_requests()
 
 
 def may_push(run: Run, repository: str, registry: str) -> bool | None:
@@ -229,41 +268,98 @@ def require_deployable(run: Run, where: Place, tags: Mapping[str, str | None]) -
 def publish(
     run: Run, where: Place, images: tuple[Image, ...], how: Publishing, kind: Kind = "deploy"
 ) -> "PublishedChange":
-    """Edit and publish, as one commit."""
-    from pipeline.steps import publish_change
+    """Edit and publish, as one commit or as a pull request."""
+    from pipeline.steps import propose_change, publish_change
 
     so_far = run.report.deployment
+    if how.proposing:
+        images = _of_services(run, images)
+    inputs = publish_change.Inputs(
+        environment=where.name,
+        kind=kind,
+        overlays=settings.overlays(run, where),
+        images=images,
+        create=run.switch("create"),
+        order=how.order,
+        allow_diverged=run.switch("allow-diverged"),
+        deployment_id=so_far.deployment_id or "",
+        actor=so_far.actor,
+        run=so_far.run,
+        dry_run=run.switch("dry-run"),
+        deadline_seconds=how.deadline_seconds,
+    )
     with run.report.stage("publish"):
-        return publish_change.publish_change(
-            where.repository,
-            _source(run),
-            publish_change.Inputs(
-                environment=where.name,
-                kind=kind,
-                overlays=settings.overlays(run, where),
-                images=images,
-                create=run.switch("create"),
-                order=how.order,
-                allow_diverged=run.switch("allow-diverged"),
-                deployment_id=so_far.deployment_id or "",
-                actor=so_far.actor,
-                run=so_far.run,
-                dry_run=run.switch("dry-run"),
-                deadline_seconds=how.deadline_seconds,
-            ),
-            run.progress,
-            head=where.head,
+        if how.proposing is None:
+            return publish_change.publish_change(where.repository, _source(run), inputs, run.progress, head=where.head)
+        pulls = _pull_requests(where)
+        change = propose_change.propose_change(
+            where.repository, pulls, _source(run), inputs, how.proposing, run.progress, head=where.head
         )
+    if change.outcome == "published" and not (how.wait_merge or change.gitops.revision):
+        run.progress.say("Next, once it is merged: `wait --from` with this result (--json) proves the rollout")
+    return change
+
+
+def _of_services(run: Run, images: tuple[Image, ...]) -> tuple[Image, ...]:
+    """The images with the services that deploy.yaml has for them: these name the branch, whatever named the images."""
+    config = settings.application(run)
+    services = {service.image: name for name, service in config.services.items()} if config else {}
+    return tuple(replace(image, service=image.service or services.get(image.name)) for image in images)
 
 
 def enter_change(run: Run, change: "PublishedChange") -> None:
     """Enter what was published in the report."""
     run.report.diff = change.diff
     left_out = tuple(image for image in change.superseded if image not in change.images)
-    run.report.update(outcome=change.outcome, images=change.images + left_out, gitops=change.gitops)
-    page = commit_page(change.gitops.repository, change.gitops.revision)
-    if page:
-        run.report.update(urls={**(run.report.deployment.urls or {}), "commit": page})
+    run.report.update(outcome=change.outcome, images=change.images + left_out)
+    enter_gitops(run, change.gitops)
+
+
+def enter_gitops(run: Run, gitops: Gitops) -> None:
+    """Enter what was published where, with its pages."""
+    run.report.update(gitops=gitops)
+    proposed = gitops.pull_request
+    pages = {
+        "commit": commit_page(gitops.repository, gitops.revision),
+        "pull_request": proposed.url if proposed else None,
+    }
+    known = run.report.deployment.urls or {}
+    if there := {name: page for name, page in pages.items() if page}:
+        run.report.update(urls={**known, **there})
+
+
+def after_merge(
+    run: Run, where: Place, gitops: Gitops, images: tuple[Image, ...], timeout_seconds: float
+) -> Gitops | None:
+    """What was published, with the revision that its pull request became, when that is merged.
+
+    None when a newer deployment has taken its place. Raises PullRequestClosed, MergeTimedOut.
+    """
+    proposed = gitops.pull_request
+    if proposed is None or proposed.number is None or gitops.revision:
+        return gitops
+    from pipeline.steps import propose_change
+
+    with run.report.stage("merge"):
+        merged = propose_change.await_merge(
+            _pull_requests(where), proposed, where.name, images, timeout_seconds, run.progress
+        )
+        run.progress.show("merge", "")
+    if merged is None:
+        return None
+    return replace(gitops, revision=merged.merge_commit, pull_request=propose_change.entered(merged))
+
+
+def enter_merge(run: Run, where: Place, change: "PublishedChange", how: Publishing) -> "PublishedChange | None":
+    """Wait until what was published is on the branch, where that is wished, and enter it; None as `after_merge`."""
+    if change.outcome != "published" or not how.wait_merge:
+        return change
+    gitops = after_merge(run, where, change.gitops, change.images, how.timeout_seconds)
+    if gitops is None:
+        run.report.update(outcome="superseded")
+        return None
+    enter_gitops(run, gitops)
+    return replace(change, gitops=gitops)
 
 
 def enter_rollout(run: Run, rollout: Rollout) -> PipelineError | None:

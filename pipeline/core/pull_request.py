@@ -28,6 +28,7 @@ _TRAILERS = LIMIT // 3
 _COMMITS = LIMIT // 3
 _OPENED = 50
 _KINDS = {"deploy": "Deploys", "rollback": "Rolls back", "promote": "Promotes", "revert": "Reverts"}
+_SUPERSEDED = "<!-- openeg-deploy: superseded -->"
 _FOOT = (
     "\n---\n\nEach deployment of the same services writes this branch anew, as long as nobody else commits to it.\n\n"
     "<!-- openeg-deploy\n{}\n-->\n"
@@ -54,6 +55,16 @@ class Since:
     new: str
     commits: tuple[SourceCommit, ...]
     more: int = 0
+
+
+def merged_by(headline: str, repository_page: str | None) -> str | None:
+    """The page of the pull request that a commit's headline names, as GitHub writes it when it merges.
+
+    >>> merged_by("Serve lessons (#12)", "https://github.com/openeg/openeg")
+    'https://github.com/openeg/openeg/pull/12'
+    """
+    found = re.search(r"^Merge pull request #(\d+) from |\(#(\d+)\)$", headline)
+    return f"{repository_page}/pull/{found[1] or found[2]}" if found and repository_page else None
 
 
 def branch_name(environment: str, images: Sequence[Image]) -> str:
@@ -93,7 +104,7 @@ def body(trailers: Trailers, images: Sequence[Image], diff: str, since: Sequence
     """
     foot = _FOOT.format(_comment(trailers))
     head = "".join(_head(trailers, images))
-    room = LIMIT - _size(head) - _size(foot)
+    room = LIMIT - _size(head) - _size(foot) - len(_SUPERSEDED) - 2
     new = "".join(_section(item, min(room, _COMMITS) // len(since)) for item in since)
     return head + new + _diff(diff, room - _size(new)) + foot
 
@@ -102,6 +113,16 @@ def images_of(text: str, environment: str) -> tuple[Image, ...]:
     """The images that a body says its pull request deploys to `environment`; none for one that is not ours."""
     trailers = commit_message.parse(text)
     return trailers.images if trailers and trailers.environment == environment else ()
+
+
+def is_superseded(text: str) -> bool:
+    """Whether a body says that its pull request was closed for a newer one."""
+    return text.rstrip().endswith(_SUPERSEDED)
+
+
+def superseded(text: str) -> str:
+    """The body of a pull request that is closed for a newer one: who waits for it reads it there."""
+    return text if is_superseded(text) else f"{text.rstrip()}\n\n{_SUPERSEDED}"
 
 
 def closing(number: int) -> str:

@@ -160,9 +160,17 @@ class GitObjects:
                 if file and not file.is_folder:
                     contents.setdefault(commit, {})[path] = self.read(file.oid)
             for revision in chosen:
-                head, _, message = self.read(revision).decode("utf-8", "replace").partition("\n\n")
+                who = _author_and_moment(self.read(revision).decode("utf-8", "replace").partition("\n\n")[0])
                 before, after = (contents.get(commit, {}) for commit in (parents[revision], revision))
-                yield Change(revision, message, *_author_and_moment(head), before, after)
+                yield Change(revision, self._messages(revision), *who, before, after)
+
+    def _messages(self, revision: str) -> str:
+        """The message of a commit, and of those that it merged: a merge on a server's page says little of its own."""
+        head, _, message = self.read(revision).partition(b"\n\n")
+        merged = re.findall(rb"^parent (\w+)$", head, re.MULTILINE)[1:]
+        found = (self._git.object(parent.decode()) for parent in merged)
+        texts = [message, *(item[1].partition(b"\n\n")[2] for item in found if item)]
+        return b"\n\n".join(texts).decode("utf-8", "replace")
 
     def _parent(self, revision: str) -> str | None:
         match = re.match(rb"tree \w+\nparent (\w+)\n", self.read(revision))

@@ -8,13 +8,14 @@ import json
 import random
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from pipeline.core.github_token import grant, token_kind
 from pipeline.core.order import Relation
+from pipeline.core.pull_request import Since, SourceCommit, merged_by
 from pipeline.core.secret import Secret
 from pipeline.edges.http import USER_AGENT
 from pipeline.errors import (
@@ -320,6 +321,41 @@ class Commits:
                 remedy="Push the commits, or set GITHUB_TOKEN to a token with the permission `contents: read` there.",
             ) from None
         return _RELATIONS[answer["status"]]
+
+    def between(self, old: str, new: str) -> Since:
+        """The commits that `new` has and `old` has not: the last hundred, or fewer, with their pull requests.
+
+        Raises PipelineError when GitHub does not give them.
+        """
+        path = f"/repos/{self._where}/compare/{old}...{new}"
+        first = self._api.get(path, per_page=str(_PAGE))
+        total = first["total_commits"]
+        last = self._api.get(path, per_page=str(_PAGE), page=str(-(-total // _PAGE))) if total > _PAGE else first
+        pages = self._pull_requests([item["sha"] for item in last["commits"]])
+        commits = tuple(
+            SourceCommit(
+                item["sha"],
+                item["commit"]["message"].partition("\n")[0],
+                (item["author"] or {}).get("login") or (item["commit"]["author"] or {}).get("name") or "",
+                item["html_url"],
+                pages.get(item["sha"])
+                or merged_by(item["commit"]["message"].partition("\n")[0], item["html_url"].rpartition("/commit/")[0]),
+            )
+            for item in last["commits"]
+        )
+        return Since(old, new, commits, total - len(commits))
+
+    def _pull_requests(self, oids: Sequence[str]) -> Mapping[str, str]:
+        """The page of the pull request that brought each commit; none where the token may not see them."""
+        field = "... on Commit { associatedPullRequests(first: 1) { nodes { url } } }"
+        fields = " ".join(f'c{number}: object(oid: "{oid}") {{ {field} }}' for number, oid in enumerate(oids))
+        document = f"query($owner: String!, $name: String!) {{ repository(owner: $owner, name: $name) {{ {fields} }} }}"
+        try:
+            found = self._api.graphql(document, {"owner": self._where.owner, "name": self._where.name})["repository"]
+        except PipelineError:
+            return {}
+        nodes = {oid: (found[f"c{number}"] or {}).get("associatedPullRequests") for number, oid in enumerate(oids)}
+        return {oid: item["nodes"][0]["url"] for oid, item in nodes.items() if item and item["nodes"]}
 
     def default_branch(self) -> str | None:
         """The head commit of the default branch."""

@@ -8,19 +8,23 @@ import base64
 import hashlib
 import posixpath
 import random
+import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from pipeline.core.commit_message import parse
 from pipeline.edges.commit_graph import descends
 from pipeline.edges.git_objects import Change
 from pipeline.edges.git_push import PAUSES, settled
 from pipeline.edges.github import Api, Commits, Slug, StaleHeadError
-from pipeline.errors import BranchNotFound, CommitRefused, PathOutsideRepository, PipelineError, Unreachable
+from pipeline.errors import BranchNotFound, CommitRefused, PathOutsideRepository, PipelineError, Unreachable, UsageError
 from pipeline.steps.publish_change import Head
 
 if TYPE_CHECKING:
+    from pipeline.edges.github_pull_requests import GitHubPullRequests
     from pipeline.edges.gitops_repository import TransportedRepository
 
 _ONLY_BY_GIT = {0o100755: "is executable", 0o120000: "is a symbolic link", 0o160000: "is a submodule"}
@@ -28,6 +32,8 @@ _LISTENING_SECONDS = 1.0
 _ROOT = "."
 _KINDS = {"oid": "GitObjectID!"}
 """The types of the variables that are no text."""
+_SQUASHED = re.compile(r"deploy\(.*\(#\d+\)$", re.MULTILINE)
+"""The headline that GitHub makes of our pull request's title."""
 _LFS = b"version https://git-lfs"
 _LOOKED_BACK = 100
 """How many commits below the head are looked at for one whose arrival is in doubt."""
@@ -45,6 +51,14 @@ _HISTORY = """query($owner: String!, $name: String!, $branch: String!, $first: I
 
 class _OnlyByGitError(Exception):
     """The API cannot do what git can."""
+
+
+def only_by_git(why: object) -> UsageError:
+    """Why there can be no pull request."""
+    return UsageError(
+        f"no pull request can be made: GitHub's API cannot do it: {why}",
+        remedy="Use --mode commit, which does it with git.",
+    )
 
 
 class GitHubRepository:
@@ -98,6 +112,22 @@ class GitHubRepository:
         except (_OnlyByGitError, PipelineError):
             return None
 
+    def files(self, revision: str, paths: Collection[str]) -> Mapping[str, bytes]:
+        """What stands at `paths` in a commit, which need not be on the branch. Raises UsageError."""
+        try:
+            found = self._ask("object(oid: $oid) { %s }", sorted(paths), oid=revision)["object"]
+            return self._look_up(found, sorted(paths)).files if found else {}
+        except _OnlyByGitError as why:
+            raise only_by_git(why) from None
+
+    def pull_requests(self) -> "GitHubPullRequests":
+        """The repository's pull requests. Raises UsageError where only git can do what a change needs."""
+        from pipeline.edges.github_pull_requests import GitHubPullRequests
+
+        if self._gave_up:
+            raise only_by_git("something that only git can change is in the way")
+        return GitHubPullRequests(self._api, self._where, self._say, self.files)
+
     def require_unchanged(self, files: Collection[str]) -> None:
         """There is no work tree that could differ."""
 
@@ -142,8 +172,21 @@ class GitHubRepository:
         self._by_git.require_writable(self._by_git.read(()))
 
     def history(self, paths: Sequence[str], limit: int) -> Iterator[Change]:
-        """The commits of the branch's first-parent history that changed files, newest first; git has them faster."""
-        return self._by_git.history(paths, limit)
+        """The commits of the branch's first-parent history that changed files, newest first; git has them faster.
+
+        A squash whose message has lost what ours said brings along what its pull request says.
+        """
+        for change in self._by_git.history(paths, limit):
+            lost = parse(change.message) is None and _SQUASHED.match(change.message)
+            yield replace(change, message=f"{change.message}\n\n{self._proposed(change.revision)}") if lost else change
+
+    def _proposed(self, revision: str) -> str:
+        """The body of the pull request that brought a commit; empty where that cannot be told."""
+        try:
+            found = self._api.get(f"/repos/{self._where}/commits/{revision}/pulls", permission="pull_requests: read")
+        except PipelineError:
+            return ""
+        return str(found[0]["body"] or "") if found else ""
 
     def descends(self, revision: str, ancestor: str) -> bool | None:
         """Whether commit `revision` contains commit `ancestor`; None when that cannot be told."""
@@ -231,16 +274,7 @@ class GitHubRepository:
     # Publishing
 
     def _commit(self, head: Head, files: Mapping[str, bytes], message: str) -> str:
-        headline, _, body = message.partition("\n\n")
-        additions = [{"path": path, "contents": base64.b64encode(data).decode()} for path, data in files.items()]
-        wanted = {
-            "branch": {"repositoryNameWithOwner": str(self._where), "branchName": self.branch},
-            "expectedHeadOid": head.revision,
-            "message": {"headline": headline, "body": body.rstrip("\n")},
-            "fileChanges": {"additions": additions},
-        }
-        made = self._api.graphql(_COMMIT, {"input": wanted}, permission="contents: write")
-        return str(made["createCommitOnBranch"]["commit"]["oid"])
+        return commit(self._api, self._where, self.branch, head.revision, files, message)
 
     def _moved_while_listening(self, head: Head) -> bool:
         """Whether others write now: after a lost race we listen before we write.
@@ -266,6 +300,21 @@ class GitHubRepository:
             if parents == [head.revision] and commit["message"].strip() == message.strip():
                 return target["oid"], commit["oid"]
         return target["oid"], None
+
+
+def commit(api: Api, where: Slug, branch: str, head: str, files: Mapping[str, bytes], message: str) -> str:
+    """Commit `files` onto `head` of a branch: the new revision. Raises StaleHeadError when it is not there."""
+    headline, _, body = message.partition("\n\n")
+    wanted = {
+        "branch": {"repositoryNameWithOwner": str(where), "branchName": branch},
+        "expectedHeadOid": head,
+        "message": {"headline": headline, "body": body.rstrip("\n")},
+        "fileChanges": {
+            "additions": [{"path": path, "contents": base64.b64encode(data).decode()} for path, data in files.items()]
+        },
+    }
+    made = api.graphql(_COMMIT, {"input": wanted}, permission="contents: write")
+    return str(made["createCommitOnBranch"]["commit"]["oid"])
 
 
 def _normal(path: str) -> str:

@@ -1,25 +1,32 @@
 """The application's repository: what is checked out, and how its commits are related."""
 
+import contextlib
 import os
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+from pipeline.core.links import commit_page
 from pipeline.core.order import Relation
+from pipeline.core.pull_request import Since, SourceCommit, merged_by
 from pipeline.core.secret import Secret
 from pipeline.core.source import Checkout
 from pipeline.edges.commit_graph import CommitGraph, relation
 from pipeline.edges.git import Address, Git, GitError, explained, parse_address
 from pipeline.edges.github import Access, Commits, connect, slug
 from pipeline.edges.github_app import sign_in
-from pipeline.errors import BranchNotFound, RepositoryNotFound
+from pipeline.errors import BranchNotFound, NotFound, PipelineError, RepositoryNotFound
+
+_FORMAT = "%H%x00%aN%x00%s"
 
 
 class SourceRepository:
     """Tells the order of commits: a local clone by itself as far as it can, then together with its remote."""
 
-    def __init__(self, git: Git | None, graph: CommitGraph | Commits | None, *, complete: bool) -> None:
+    def __init__(self, git: Git | None, graph: CommitGraph | Commits | None, *, complete: bool, url: str = "") -> None:
+        """`url` is where the remote is, without credentials."""
         self._git = git
+        self._url = url
         self._graph = graph
         self._complete = complete
 
@@ -40,6 +47,27 @@ class SourceRepository:
     def answers(self) -> bool | None:
         """Whether the remote, asked now, has a default branch; None where there is no remote. Raises PipelineError."""
         return self._graph.default_branch() is not None if self._graph else None
+
+    def between(self, old: str, new: str, limit: int) -> Since:
+        """The commits that `new` has and `old` has not, the newest `limit` of them.
+
+        Raises PipelineError when they cannot be had.
+        """
+        if isinstance(self._graph, Commits):
+            with contextlib.suppress(PipelineError):
+                return self._graph.between(old, new)  # it knows accounts and pull requests, where git has names alone
+        if self._git and relation(self._git, old, new, complete=self._complete) is not Relation.UNKNOWN:
+            page = _page(self._url)
+            with explained(self._url):
+                shown = self._git.line("log", f"--max-count={limit}", f"--format={_FORMAT}", f"{old}..{new}")
+                more = int(self._git.line("rev-list", "--count", f"{old}..{new}"))
+            fields = [line.split("\0") for line in shown.splitlines()]
+            commits = tuple(
+                SourceCommit(oid, headline, author, f"{page}/commit/{oid}" if page else None, merged_by(headline, page))
+                for oid, author, headline in reversed(fields)
+            )
+            return Since(old, new, commits, more - len(commits))
+        raise NotFound(f"the commits between {old[:12]} and {new[:12]} are not at hand")
 
     def close(self) -> None:
         """Remove what was fetched."""
@@ -75,7 +103,7 @@ def open_source(where: str, *, token: Secret | None = None, access: Access | Non
     graph: CommitGraph | Commits | None = None
     if origin:
         graph = _by_api(origin, access) or CommitGraph(origin, objects=objects, settings=settings)
-    return SourceRepository(git, graph, complete=complete)
+    return SourceRepository(git, graph, complete=complete, url=origin.url if origin else "")
 
 
 def url_of(where: str) -> str | None:
@@ -96,6 +124,12 @@ def _by_api(address: Address, access: Access | None) -> Commits | None:
         return Commits(connect(where, address.credentials, access), where)
     except ModuleNotFoundError:
         return None
+
+
+def _page(url: str) -> str | None:
+    """The repository's page, where its commits are at `/commit/`."""
+    commit = commit_page(url, "-")
+    return commit.removesuffix("/commit/-") if commit else None
 
 
 def checkout(path: Path) -> Checkout:

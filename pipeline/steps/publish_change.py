@@ -8,7 +8,7 @@ import functools
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, NoReturn, Protocol
+from typing import Literal, NoReturn, Protocol, TypeVar
 
 import tenacity
 
@@ -32,6 +32,8 @@ from pipeline.steps import edit_tag
 
 _UNREACHABLE_TRIES = 4
 _LONGEST_PAUSE_SECONDS = 6.0
+
+_Won = TypeVar("_Won")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +149,7 @@ class PublishedChange:
     warnings: tuple[str, ...] = ()
 
 
-class _LostRaceError(Exception):
+class LostRaceError(Exception):
     """The head moved between reading and publishing."""
 
 
@@ -169,12 +171,11 @@ def publish_change(
     if inputs.kind in {"deploy", "promote"}:
         for image in inputs.images:
             require_commit(image.tag, image.name)
-    started = clock()
-    ancestry = _Ancestry(source)
+    ancestry = Ancestry(source)
     first = [head] if head else []
 
     def attempt() -> PublishedChange:
-        now = _complete(repository, inputs.overlays, first.pop() if first else None, sleep)
+        now = complete(repository, inputs.overlays, first.pop() if first else None, sleep)
         plan = make_plan(now, inputs, ancestry, functools.partial(repository.peek, now))
         if inputs.dry_run:
             repository.require_unchanged(plan.after)
@@ -182,8 +183,28 @@ def publish_change(
             return _result(repository, plan, plan.outcome, now.revision)
         revision = repository.publish(now, plan.after, plan.message)
         if revision is None:
-            raise _LostRaceError
+            raise LostRaceError
         return _result(repository, plan, "published" if repository.publishes else "edited", revision)
+
+    change, attempts = race(attempt, repository, inputs.deadline_seconds, progress, clock, sleep)
+    progress.show("publish", "")
+    _tell(change, repository.way, progress)
+    return replace(change, gitops=replace(change.gitops, attempts=attempts))
+
+
+def race(
+    attempt: Callable[[], _Won],
+    repository: GitopsRepository,
+    deadline_seconds: float,
+    progress: Progress,
+    clock: Callable[[], float],
+    sleep: Callable[[float], None],
+) -> tuple[_Won, int]:
+    """What `attempt` returns at last, and at which try: it is made again where it raises LostRaceError.
+
+    Raises BranchMovedTooOften when others win every race until the deadline.
+    """
+    started = clock()
 
     def give_up(state: tenacity.RetryCallState) -> NoReturn:
         raise BranchMovedTooOften(
@@ -192,19 +213,17 @@ def publish_change(
         )
 
     racing = tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(_LostRaceError),
+        retry=tenacity.retry_if_exception_type(LostRaceError),
         wait=tenacity.wait_random_exponential(multiplier=0.5, max=_LONGEST_PAUSE_SECONDS),
-        stop=lambda state: clock() - started + state.upcoming_sleep >= inputs.deadline_seconds,
+        stop=lambda state: clock() - started + state.upcoming_sleep >= deadline_seconds,
         retry_error_callback=give_up,
         before_sleep=lambda state: progress.show(
             "publish", f"attempt {state.attempt_number}: {repository.branch} moved meanwhile, editing anew"
         ),
         sleep=sleep,
     )
-    change = racing(attempt)
-    progress.show("publish", "")
-    _tell(change, repository.way, progress)
-    return replace(change, gitops=replace(change.gitops, attempts=racing.statistics["attempt_number"]))
+    won: _Won = racing(attempt)
+    return won, racing.statistics["attempt_number"]
 
 
 def read_patiently(
@@ -224,7 +243,7 @@ def read_patiently(
 
 def read_overlays(repository: GitopsRepository, head: Head, overlays: Sequence[str]) -> Head:
     """`head` if it holds the overlays' kustomizations, else the head as it is now, with them."""
-    return _complete(repository, overlays, head, time.sleep)
+    return complete(repository, overlays, head, time.sleep)
 
 
 def entries(head: Head, overlays: Sequence[str]) -> Mapping[str, Entry]:
@@ -233,7 +252,7 @@ def entries(head: Head, overlays: Sequence[str]) -> Mapping[str, Entry]:
     return {entry.name: entry for file in files for entry in read_entries(head.files[file], file)}
 
 
-def make_plan(head: Head, inputs: Inputs, ancestry: "_Ancestry", peek: Callable[[str], bytes | None]) -> Plan:
+def make_plan(head: Head, inputs: Inputs, ancestry: "Ancestry", peek: Callable[[str], bytes | None]) -> Plan:
     """What `inputs` mean for one head. Each image is judged for itself, and a superseded one is left out.
 
     Whether the manifests name the image at all is looked up when it is first adopted, and in a dry run: over a network
@@ -253,7 +272,7 @@ def make_plan(head: Head, inputs: Inputs, ancestry: "_Ancestry", peek: Callable[
         tags = tuple(dict.fromkeys(present.get(image.name, ())))
         # Where some files name the new tag already, the version before is what the others say.
         known = replace(image, previous=next((tag for tag in tags if tag != image.tag), next(iter(tags), None)))
-        newer = [tag for tag in tags if _is_superseded(known, tag, inputs, ancestry, warnings)]
+        newer = [tag for tag in tags if is_superseded(known, tag, inputs, ancestry, warnings)]
         if newer:
             superseded.append(known)
             warnings.append(
@@ -303,7 +322,7 @@ def make_plan(head: Head, inputs: Inputs, ancestry: "_Ancestry", peek: Callable[
     )
 
 
-class _Ancestry:
+class Ancestry:
     """Asks the source each question once. A source that cannot answer is no reason to fail: the rule decides."""
 
     def __init__(self, source: Source | None) -> None:
@@ -329,7 +348,9 @@ class _Ancestry:
             return None
 
 
-def _is_superseded(image: Image, present: str, inputs: Inputs, ancestry: _Ancestry, warnings: list[str]) -> bool:
+def is_superseded(
+    image: Image, present: str, inputs: Inputs, ancestry: Ancestry, warnings: list[str], stands: str = "deployed"
+) -> bool:
     """Judge one image over the tag that stands there; raises Diverged or OrderUnknown where the order says no."""
     if present == image.tag:
         return False
@@ -341,15 +362,15 @@ def _is_superseded(image: Image, present: str, inputs: Inputs, ancestry: _Ancest
     )
     trouble = f" ({ancestry.trouble})" if asked and ancestry.trouble else ""
     if judgement.verdict == "diverged":
-        raise Diverged(f"{image.name}: {image.tag} and the deployed {present} are on different branches{trouble}")
+        raise Diverged(f"{image.name}: {image.tag} and the {stands} {present} are on different branches{trouble}")
     if judgement.verdict == "unknown":
-        raise OrderUnknown(f"{image.name}: {image.tag} cannot be compared with the deployed {present}{trouble}")
+        raise OrderUnknown(f"{image.name}: {image.tag} cannot be compared with the {stands} {present}{trouble}")
     if judgement.warning:
         warnings.append(f"{image.name}: {judgement.warning}{trouble}")
     return judgement.verdict == "superseded"
 
 
-def _complete(
+def complete(
     repository: GitopsRepository, overlays: Sequence[str], head: Head | None, sleep: Callable[[float], None]
 ) -> Head:
     """`head` if it holds every overlay's kustomization, else the head as it is now."""

@@ -189,12 +189,6 @@ def test_a_missing_image_stops_the_bump_before_git_is_touched(scene: Scene) -> N
     assert len(scene.log()) == 1
 
 
-def test_pull_requests_are_said_to_be_missing(scene: Scene) -> None:
-    done = scene.run("bump", "--image", f"openegflask={'a' * 40}", "--no-check-image", "--mode", "pr", "--json")
-    assert done.code == 2
-    assert done.json["error"]["class"] == "NotAvailableYet"
-
-
 @pytest.mark.parametrize("command", [("deploy",), ("rollback", "--image", "openegflask", "--to", "PRESENT")])
 def test_a_dry_run_of_what_is_there_already_neither_waits_nor_tells(scene: Scene, command: tuple[str, ...]) -> None:
     scene.run("deploy")
