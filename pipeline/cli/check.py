@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _MARKS = {"ok": human.GREEN, "problem": human.RED, "unknown": human.YELLOW}
 _DEADLINE_SECONDS = 10.0
 """So long a rate limit may hold one question up."""
-GITOPS, OVERLAY, ARGOCD = "GitOps repository", "overlay", "Argo CD"
+APPLICATION, GITOPS, OVERLAY, ARGOCD = "deploy.yaml", "GitOps repository", "overlay", "Argo CD"
 
 
 def check(run: Run) -> None:
@@ -34,7 +34,11 @@ def check(run: Run) -> None:
     run.report.update(environment=run.required("env"))
     run = replace(run, values={**run.values, "dry-run": True, "deadline": _DEADLINE_SECONDS})
     checklist = Checklist(run.progress)
-    config = settings.application(run)
+    config = checklist.look(
+        APPLICATION,
+        lambda: settings.application(run),
+        lambda found: ok("it can be read" if found else "there is none: flags and variables say what is deployed"),
+    )
     with run.report.stage("check"):
         where = _gitops(run, checklist, config)
         _images(run, checklist, config, where)
@@ -52,6 +56,7 @@ def _gitops(run: Run, checklist: Checklist, config: "ApplicationConfig | None") 
         GITOPS,
         lambda: settings.place(run, config),
         lambda place: ok(f"{place.repository.name} {place.repository.branch}@{place.head.revision[:12]}"),
+        needs=() if run.text("gitops") else (APPLICATION,),
     )
     place = cast("Place", where)  # what needs it is asked only where it is there
     checklist.look(
@@ -107,7 +112,10 @@ def _images(run: Run, checklist: Checklist, config: "ApplicationConfig | None", 
             )
         return
     items = checklist.look(
-        "images", lambda: settings.buildables(run, config), lambda found: ok(", ".join(item.name for item in found))
+        "images",
+        lambda: settings.buildables(run, config),
+        lambda found: ok(", ".join(item.name for item in found)),
+        needs=() if run.texts("image") else (APPLICATION,),
     )
     for item in items or ():
         checklist.look(

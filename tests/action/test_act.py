@@ -9,8 +9,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from pipeline.sandbox import story
+from pipeline.sandbox.github_apps import App
 from pipeline.sandbox.world import GITHUB_TOKEN
 from tests import git_world, needs
 from tests.action.examples import EXAMPLES, ROOT
@@ -220,14 +223,15 @@ def deploy_by(
     deployed: Mapping[str, set[str]],
     *more: str,
     gitops_token: str = "a-token",
-) -> None:
-    """Push a commit to an application that has an example's workflow; just what is named is deployed then."""
+) -> str:
+    """Push a commit to an application that has an example's workflow; just what is named is deployed then. The log."""
     populate(scene, deployed)
     before, commit = scene.app.git("rev-parse", "HEAD~", "HEAD").split()
     workflows = scene.app.path / ".github/workflows"
     workflows.mkdir(parents=True)
     text = EXAMPLES[name].replace("https://github.com/openeg/openeg-gitops.git", scene.gitops_url)
-    (workflows / "deploy.yml").write_text(text)
+    api = f"github-api-url: {scene.sandbox.github_url}\n          github-app-id:"
+    (workflows / "deploy.yml").write_text(text.replace("github-app-id:", api).replace("workflow_dispatch", "push"))
     with (scene.app.path / ".git/info/exclude").open("a") as exclude:
         exclude.write(".github\n")
     event = tmp_path / "event.json"
@@ -256,3 +260,23 @@ def deploy_by(
         assert set(re.findall(rf"- name: (\S+)\n.*\n +newTag: {commit}", text)) == images
     assert scene.environ["ARGOCD_AUTH_TOKEN"] not in log
     assert gitops_token not in log
+    return log
+
+
+def test_the_example_of_the_github_app_deploys_as_the_app(scene: Scene, tmp_path: Path, tools: Path) -> None:
+    key = rsa.generate_private_key(65537, 2048)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()).decode().strip()
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    apps = scene.sandbox.github.apps
+    permissions, repositories = {"contents": "write"}, {"openeg-gitops", "openeg"}
+    apps.registered.append(App(id=4711, public_key=public, permissions=permissions, repositories=repositories))
+    secret = ("--var", "DEPLOY_APP_ID=4711", "--secret", "DEPLOY_APP_PRIVATE_KEY=" + pem.replace("\n", "\\n"))
+    deploy_by("deploy-as-the-app", scene, tmp_path, tools, {"production": {"openegflask", *OTHERS}}, *SOURCES, *secret)
+    assert apps.tokens, "it was the App that deployed"
+    last = scene.gitops.git("log", "-1", "--format=%cn", "FETCH_HEAD")
+    assert last == "GitHub", "through the API"
+
+
+def test_the_example_of_check_finds_nothing_missing(scene: Scene, tmp_path: Path, tools: Path) -> None:
+    log = deploy_by("check-in-a-workflow", scene, tmp_path, tools, {}, *SOURCES)
+    assert "Nothing is missing" in log

@@ -123,7 +123,7 @@ def runner(tmp_path: Path) -> Runner:
     return Runner(tmp_path)
 
 
-@pytest.mark.parametrize("command", ["deploy", "build", "bump", "wait", "notify", "rollback", "check"])
+@pytest.mark.parametrize("command", ["deploy", "build", "bump", "wait", "notify", "rollback"])
 def test_empty_inputs_count_as_not_given(runner: Runner, command: str) -> None:
     done, same = (runner.run({"COMMAND": command}, empty=empty) for empty in (True, False))
     assert (done.returncode, done.stdout, done.stderr) == (same.returncode, same.stdout, same.stderr)
@@ -150,3 +150,11 @@ def test_secrets_are_masked_line_by_line_before_anything_else_is_said(runner: Ru
     done = runner.run({"GITOPS_TOKEN": "first\nsec%ond\n", "SLACK_BOT_TOKEN": "third"})
     assert done.stdout.splitlines() == ["::add-mask::first", "::add-mask::sec%25ond", "::add-mask::third"]
     assert "third" not in done.stderr
+
+
+def test_check_ends_with_one_where_something_is_missing_and_its_list_is_an_output(runner: Runner) -> None:
+    done = runner.run({"COMMAND": "check"})
+    assert done.returncode == 1, done.stderr
+    assert re.search(r"(?m)^problem  GitOps repository  ", done.stdout)
+    assert re.search(r"(?m)^check<<end_[0-9a-f]{32}$", runner.output.read_text())
+    assert "outcome<<" in runner.output.read_text()

@@ -127,6 +127,15 @@ def test_what_fails_first_hides_nothing_that_does_not_depend_on_it(setup: Scene)
     assert (found["Argo CD"], found["application openeg-system"], found["Slack"]) == ("ok",) * 3
 
 
+def test_a_deploy_yaml_that_cannot_be_read_is_told_with_all_else(setup: Scene) -> None:
+    (setup.app.path / "deploy.yaml").write_text("version: 1\nservises: {}\n")
+    done = setup.run("check", "--json")
+    assert list(problems(done)) == ["deploy.yaml"]
+    assert states(done)["Slack"] == "ok"
+    flags = ("--gitops", setup.gitops_url, "--image", "openegflask", "--registry", setup.sandbox.registry_host)
+    assert states(setup.run("check", *flags, "--json"))["image openegflask"] == "ok"
+
+
 def test_a_repository_that_is_not_there_is_told(setup: Scene) -> None:
     found = problems(setup.run("check", "--gitops", f"{setup.sandbox.git_url}/nothing.git", "--json"))
     assert "git/nothing" in found["GitOps repository"]

@@ -69,9 +69,10 @@ def commands(scene: Scene, bad: str) -> Iterator[tuple[str, ...]]:
     yield ("bump", "--image", f"openegflask={bad}")
     yield ("bump", "--gitops", "http://127.0.0.1:1/x.git", "--image", f"openegflask={bad}", "--no-check-image")
     yield ("deploy", "--no-such-flag")
+    yield ("check",)
 
 
-@pytest.mark.parametrize("index", range(13))
+@pytest.mark.parametrize("index", range(14))
 def test_no_command_lets_a_token_out(scene: Scene, tmp_path: Path, index: int) -> None:
     bad = "b" * 40
     arguments = list(commands(scene, bad))[index]

@@ -154,3 +154,19 @@ def test_the_git_server_is_down_while_we_publish(deployed: Scene, cluster: Clust
     later.join()
     assert (done.code, done.json["outcome"]) == (0, "published"), "a short outage is waited out: " + done.stderr
     assert deployed.gitops.git("ls-remote", "origin", "main") != before
+
+
+@pytest.mark.lab
+def test_check_is_told_by_argo_cd_itself_what_an_account_may_do(deployed: Scene, cluster: Cluster) -> None:
+    done = deployed.run("check")
+    items = {item["name"]: item for item in done.json["check"]["items"]}
+    assert (done.code, done.json["outcome"]) == (0, "reported"), done.stdout
+    told = {items[f"{what} of {deployed.name}"]["state"] for what in ("source", "manifests", "syncs", "logs")}
+    assert (items["Argo CD"]["state"], told) == ("ok", {"ok"})
+    done = deployed.run("check", environ={"ARGOCD_AUTH_TOKEN": cluster.lab.token("stranger")})
+    items = {item["name"]: item for item in done.json["check"]["items"]}
+    assert (done.code, items["Argo CD"]["state"]) == (1, "ok")
+    assert items[f"application {deployed.name}"]["state"] == "problem"
+    done = deployed.run("check", environ={"ARGOCD_AUTH_TOKEN": "wrong"})
+    items = {item["name"]: item for item in done.json["check"]["items"]}
+    assert items["Argo CD"]["state"] == "problem", items["Argo CD"]

@@ -524,6 +524,7 @@ def test_lists_are_filtered_and_the_rest_of_the_api_answers(make: Make) -> None:
     for query, count in (("", 1), ("?name=demo", 1), ("?name=x", 0), ("?projects=default", 1), ("?projects=x", 0)):
         assert len(client.get(f"/api/v1/applications{query}")["items"]) == count
     assert client.get("/api/v1/session/userinfo")["loggedIn"]
+    assert client.get("/api/v1/account/can-i/logs/get/default/web") == {"value": "yes"}
     anyone = Client(client.url, None)
     assert anyone.get("/api/version")["Version"].startswith("v3")
     assert anyone.get("/api/v1/settings")
