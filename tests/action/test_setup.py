@@ -93,7 +93,7 @@ def test_the_second_time_nothing_is_installed_and_each_command_gets_its_extras_a
 ) -> None:
     path = f"{BIN}:{os.environ['PATH']}"  # uv is there
     first, cold = set_up("edit --dry-run", tmp_path, PATH=path)
-    second, warm = set_up("edit", tmp_path, PATH="/usr/bin:/bin")  # neither an installer nor a network is asked
+    second, warm = set_up("init", tmp_path, PATH="/usr/bin:/bin")  # neither an installer nor a network is asked
     assert first == second
     packages = Path(first["path"].split(os.pathsep)[1])
     assert packages.parent == tmp_path / "openeg-deploy"
