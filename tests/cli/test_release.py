@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,30 @@ def test_notes_are_grouped_with_pull_requests_and_authors(github: Scene) -> None
     assert f"- say hello ([#13]({page}/pull/13)), Ada (" in notes
     assert "Merge pull request" not in notes
     assert notes.endswith(f"[All changes]({page}/compare/v1.0.0...v2.0.0)\n")
+
+
+def test_the_pull_request_of_what_was_rebased_is_asked_for(github: Scene) -> None:
+    git_world.git(bare(github), "tag", "v1.0.0", "main")
+    git_world.git(bare(github), "branch", "topic", "main")
+    git_world.commit(bare(github), {"more": b"x"}, branch="topic", message="feat: rebased")
+
+    def ask(method: str, path: str, **body: str) -> Any:
+        headers = {"Authorization": f"Bearer {GITHUB_TOKEN.reveal()}", "Content-Type": "application/json"}
+        url = f"{github.sandbox.github_url}/repos/git/openeg{path}"
+        request = urllib.request.Request(url, json.dumps(body).encode(), headers, method=method)
+        with urllib.request.urlopen(request) as answer:
+            return json.load(answer)
+
+    number = ask("POST", "/pulls", title="Rebased", head="topic", base="main")["number"]
+    ask("PUT", f"/pulls/{number}/merge", merge_method="rebase")
+    head = git_world.head(bare(github))
+    page = f"{github.sandbox.git_url}/openeg"
+    assert (
+        f"- rebased ([#{number}]({page}/pull/{number})), " in direct(github, "--dry-run", at=head)["release"]["notes"]
+    )
+    del github.sandbox.github.permissions["pull_requests"]
+    notes = direct(github, at=head)["release"]["notes"]
+    assert "- rebased, " in notes, "a token that may not read pull requests costs the link alone"
 
 
 def test_a_commit_that_does_not_run_is_refused_unless_told(deployed: Scene) -> None:
