@@ -76,7 +76,8 @@ class GitHub:
         self.limits = Limits()
         self._root = root
         self._token = token
-        self._meters = {name: Meter(self.limits, name) for name in ("core", "graphql")}
+        writes: list[float] = []
+        self._meters = {name: Meter(self.limits, name, writes) for name in ("core", "graphql")}
         self._open: dict[str, BareRepository] = {}
         self._states: dict[str, State] = {}
         self._lock = threading.Lock()

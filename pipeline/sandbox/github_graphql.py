@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.edges.git import GitError
 from pipeline.sandbox.github_git import ZERO, BareRepository
 from pipeline.sandbox.github_graphql_pulls import PullRequests
 from pipeline.sandbox.github_objects import Json, commit, git_object
 from pipeline.sandbox.github_records import USER
-from pipeline.sandbox.github_refs import is_protected
+from pipeline.sandbox.github_refs import is_protected, refusal
 from pipeline.sandbox.github_rest import Hosted, ProblemError, named_by, node_id
 
 if TYPE_CHECKING:
@@ -122,18 +123,18 @@ class Api:
         self._require("contents", "write")
         updates = [(str(item["name"]), item["afterOid"], item.get("beforeOid")) for item in input["refUpdates"]]
         for (name, new, before), item in zip(updates, input["refUpdates"], strict=True):
-            old = hosted.repository.ref(name) or ZERO
+            old = hosted.repository.ref(name) or ZERO if name.startswith("refs/") else ZERO
             if before not in {None, old}:
-                raise ProblemError("STALE_DATA", f"Ref {name} is at {old}, and not at {before}.")
-            if not hosted.repository.is_name(name) or not name.startswith("refs/"):
-                raise ProblemError("UNPROCESSABLE", f"{name} is not a valid ref name.")
-            if new != ZERO and hosted.repository.resolve(new) is None:
-                raise ProblemError("UNPROCESSABLE", f"Object {new} does not exist.")
+                raise ProblemError("STALE_DATA", f"{name} is at {old}, and not at {before}")
+            if problem := refusal(hosted, name, new, old, force=item["force"]):
+                raise ProblemError("UNPROCESSABLE", f"{name}: {problem}")
             _require_open(hosted, name)
-            if ZERO not in {old, new} and not item["force"] and not hosted.repository.contains(new, old):
-                raise ProblemError("UNPROCESSABLE", f"Update of {name} is not a fast forward.")
-        if not hosted.repository.move(updates):
-            raise ProblemError("STALE_DATA", "A ref has moved meanwhile.")
+        try:
+            moved = hosted.repository.move(updates)
+        except GitError as error:
+            raise ProblemError("UNPROCESSABLE", "Reference update failed") from error
+        if not moved:
+            raise ProblemError("STALE_DATA", "A ref has moved meanwhile")
         return {"clientMutationId": input.get("clientMutationId")}
 
 

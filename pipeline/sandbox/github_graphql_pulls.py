@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from pipeline.sandbox import github_merging
-from pipeline.sandbox.github_objects import Json, commit, person
+from pipeline.sandbox.github_objects import Json, commit, connection, person
 from pipeline.sandbox.github_pulls import pull_id
 from pipeline.sandbox.github_records import USER, AutoMerge, PullRequest, now
 from pipeline.sandbox.github_rest import Hosted, ProblemError, node_id
@@ -61,7 +61,7 @@ class PullRequests:
         self,
         hosted: Hosted,
         _: Any,
-        first: int = 100,
+        first: int | None = None,
         states: list[str] | None = None,
         baseRefName: str | None = None,  # noqa: N803
         headRefName: str | None = None,  # noqa: N803
@@ -74,7 +74,7 @@ class PullRequests:
             and headRefName in {None, pull.head}
             and (states is None or _state(pull) in states)
         ]
-        return {"totalCount": len(found), "nodes": [self._shape(hosted, pull) for pull in found[:first]]}
+        return connection("pullRequests", [self._shape(hosted, pull) for pull in found], first)
 
     def _shape(self, hosted: Hosted, pull: PullRequest) -> Json:
         status = functools.cache(lambda: github_merging.seen_status(hosted, pull))
@@ -102,7 +102,7 @@ class PullRequests:
             "isMergeQueueEnabled": pull.base in hosted.rules.queues,
             "isInMergeQueue": pull.number in hosted.state.queue,
             "mergeQueueEntry": lambda _: self._entry(hosted, pull),
-            "labels": lambda _, first=100: {"nodes": [{"name": name} for name in pull.labels[:first]]},
+            "labels": lambda _, first=None: connection("labels", [{"name": name} for name in pull.labels], first),
             "commits": functools.partial(_commits, hosted, pull),
         }
 
@@ -116,10 +116,9 @@ class PullRequests:
             "id": node_id("MergeQueue", f"{hosted.slug}/{branch}"),
             "url": f"{self._host_url}{hosted.slug}/queue/{branch}",
             "configuration": {"mergeMethod": hosted.rules.queues[branch].upper()},
-            "entries": lambda _, first=100: {
-                "totalCount": len(waiting),
-                "nodes": [self._entry(hosted, pull) for pull in waiting[:first]],
-            },
+            "entries": lambda _, first=None: connection(
+                "entries", [self._entry(hosted, pull) or {} for pull in waiting], first
+            ),
         }
 
     def _entry(self, hosted: Hosted, pull: PullRequest) -> Json | None:
@@ -217,9 +216,5 @@ def _auto_merge(pull: PullRequest) -> Json | None:
 
 
 def _commits(hosted: Hosted, pull: PullRequest, _: Any, first: int | None = None, last: int | None = None) -> Json:
-    found = github_merging.commits(hosted, pull)
-    shown = found[:first] if last is None else found[-last:]
-    return {
-        "totalCount": len(found),
-        "nodes": [{"commit": commit(hosted.repository, item.oid)} for item in shown],
-    }
+    found = [{"commit": commit(hosted.repository, item.oid)} for item in github_merging.commits(hosted, pull)]
+    return connection("commits", found, first, last)

@@ -95,7 +95,7 @@ def _labels(call: Call, number: int) -> Any:
 def _add_labels(call: Call, number: int) -> Any:
     """Labels that the repository does not have yet are made."""
     pull = pull_request(call, number)
-    given = call.sent.get("labels") if isinstance(call.sent, dict) else call.sent
+    given = call.sent if isinstance(call.sent, list) else call.body.get("labels")
     if not isinstance(given, list) or not all(isinstance(name, str) and 0 < len(name) <= 50 for name in given):
         raise invalid("Label", "name")
     for name in given:

@@ -6,7 +6,7 @@ https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 _HOUR = 3600
 
@@ -29,9 +29,10 @@ class Meter:
     limits: Limits
     resource: str
     """`core` for REST, `graphql`."""
+    writes: list[float]
+    """When content was made: one list for all that the token does."""
     _reset: float = 0
     _used: int = 0
-    _writes: list[float] = field(default_factory=list)
 
     def primary(self) -> bool:
         """Count a request; whether it is within the limit."""
@@ -52,13 +53,13 @@ class Meter:
     def retry_after(self) -> float | None:
         """Count a request that makes content; None when it may pass, else the seconds until the next may."""
         now = time.time()
-        self._writes = [moment for moment in self._writes if moment > now - _HOUR]
+        self.writes[:] = [moment for moment in self.writes if moment > now - _HOUR]
         minute = self.limits.minute_seconds
         for most, seconds in ((self.limits.writes_a_minute, minute), (self.limits.writes_an_hour, _HOUR)):
-            recent = [moment for moment in self._writes if moment > now - seconds]
+            recent = [moment for moment in self.writes if moment > now - seconds]
             if len(recent) >= most:
                 return recent[-most] + seconds - now
-        self._writes.append(now)
+        self.writes.append(now)
         return None
 
     @property

@@ -83,9 +83,15 @@ def seen_status(hosted: Hosted, pull: PullRequest) -> str:
     """
     if pull.state == "closed":
         return "unknown"
-    known = pull.judged == (pull.head_oid, pull.base_oid)
-    pull.judged = (pull.head_oid, pull.base_oid)
-    return status(hosted, pull) if known else "unknown"
+    ends = (pull.head_oid, pull.base_oid)
+    if pull.judged != ends:
+        pull.judged, pull.trial = ends, None
+        return "unknown"
+    tree = hosted.repository.merged(pull.base_oid, pull.head_oid)
+    if tree and pull.trial is None:
+        text = f"Merge {pull.head_oid} into {pull.base_oid}"
+        pull.trial = hosted.repository.make(tree, (pull.base_oid, pull.head_oid), text)
+    return status(hosted, pull)
 
 
 def obstacle(hosted: Hosted, pull: PullRequest) -> str | None:

@@ -1,18 +1,33 @@
 """Git's objects as GitHub's GraphQL shows them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from pipeline.core import git_tree
 from pipeline.core.git_tree import Entry
 from pipeline.sandbox import github_shapes
 from pipeline.sandbox.github_git import BareRepository
+from pipeline.sandbox.github_rest import ProblemError
 
 Json = dict[str, Any]
 
 LONGEST_TEXT = 512 * 1024
 """Bytes of a blob's `text`; a longer one is cut off there."""
+_LARGEST_PAGE = 100
 _KINDS = {git_tree.TREE: "tree", b"160000": "commit"}
 _LOOKS_BINARY_WITHIN = 8000  # as git judges
+
+
+def connection(name: str, items: Sequence[Json], first: int | None, last: int | None = None) -> Json:
+    """A part of a list, which must be named: https://docs.github.com/graphql/overview/rate-limits-and-query-limits"""
+    size = first if last is None else last
+    if size is None:
+        message = f"You must provide a `first` or `last` value to properly paginate the `{name}` connection."
+        raise ProblemError("MISSING_PAGINATION_BOUNDARIES", message)
+    if not 0 <= size <= _LARGEST_PAGE:
+        message = f"Requesting {size} records on the `{name}` connection exceeds the limit of {_LARGEST_PAGE} records."
+        raise ProblemError("EXCESSIVE_PAGINATION", message)
+    return {"totalCount": len(items), "nodes": items[:size] if last is None else items[max(0, len(items) - size) :]}
 
 
 def git_object(repository: BareRepository, kind: str, oid: str) -> Json:
@@ -38,10 +53,12 @@ def commit(repository: BareRepository, revision: str) -> Json:
         "committer": _person(shown.committer),
         "tree": lambda _: _tree(repository, shown.tree),
         "file": file,
-        "parents": lambda _, first=100: {"nodes": [commit(repository, oid) for oid in shown.parents[:first]]},
-        "history": lambda _, first=100: {
-            "nodes": [commit(repository, oid) for oid in repository.history(shown.oid, first)]
-        },
+        "parents": lambda _, first=None: connection(
+            "parents", [commit(repository, oid) for oid in shown.parents], first
+        ),
+        "history": lambda _, first=None: connection(
+            "history", [commit(repository, oid) for oid in repository.history(shown.oid, first or 0)], first
+        ),
     }
 
 

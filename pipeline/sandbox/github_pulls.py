@@ -38,11 +38,11 @@ def _list(call: Call) -> Any:
 
 def _create(call: Call) -> Any:
     title, body = _title(call, needed=True), text(call, _PULL, "body")
-    head, base = (str(call.sent.get(name, "")) for name in ("head", "base"))
+    head, base = (str(call.body.get(name, "")) for name in ("head", "base"))
     head = head.removeprefix(f"{call.owner}:")
     head_oid, base_oid = _tip(call, "head", head), _tip(call, "base", base)
     _require_open(call, head, base)
-    number, draft = next(call.state.numbers), bool(call.sent.get("draft"))
+    number, draft = next(call.state.numbers), bool(call.body.get("draft"))
     pull = PullRequest(number, next(call.state.ids), title or "", body, head, base, head_oid, base_oid, draft)
     call.state.pulls[pull.number] = pull
     return _whole(call, pull)
@@ -84,7 +84,7 @@ def _read(call: Call, number: int) -> Any:
 def _update(call: Call, number: int) -> Any:
     pull = pull_request(call, number)
     title, body = _title(call), text(call, _PULL, "body")
-    state, base = call.sent.get("state"), call.sent.get("base", pull.base)
+    state, base = call.body.get("state"), call.body.get("base", pull.base)
     if state not in {None, "open", "closed"}:
         raise invalid(_PULL, "state")
     if base != pull.base:
@@ -122,7 +122,7 @@ def _changed(call: Call, pull: PullRequest) -> list[Any]:
 
 
 def _merge(call: Call, number: int) -> Any:
-    pull, sent = pull_request(call, number), call.sent or {}
+    pull, sent = pull_request(call, number), call.body
     method = sent.get("merge_method", "merge")
     if method not in {"merge", "squash", "rebase"}:
         raise invalid(_PULL, "merge_method")
@@ -135,16 +135,19 @@ def _merge(call: Call, number: int) -> Any:
 
 
 def _request_reviewers(call: Call, number: int) -> Any:
-    pull, wanted = pull_request(call, number), call.sent.get("reviewers", [])
+    pull = pull_request(call, number)
+    wanted, teams = call.body.get("reviewers", []), call.body.get("team_reviewers", [])
     if pull.author in wanted:
         raise RefusedError(422, "Review cannot be requested from pull request author.")
-    if unknown := [who for who in wanted if who not in call.rules.users]:
+    unknown = [who for who in wanted if who not in call.rules.users]
+    if unknown := [*unknown, *(team for team in teams if team not in call.rules.teams)]:
         raise RefusedError(
             422,
             "Reviews may only be requested from collaborators. One or more of the users or teams you specified is not "
             f"a collaborator of the {call.slug} repository. ({', '.join(unknown)})",
         )
     pull.reviewers += [who for who in wanted if who not in pull.reviewers]
+    pull.teams += [team for team in teams if team not in pull.teams]
     return _simple(call, pull)
 
 
@@ -197,11 +200,11 @@ def _simple(call: Call, pull: PullRequest) -> Any:
         "updated_at": pull.updated,
         "closed_at": pull.closed,
         "merged_at": pull.closed if pull.merged else None,
-        "merge_commit_sha": pull.merge_commit,
+        "merge_commit_sha": pull.merge_commit or pull.trial,
         "assignee": None,
         "assignees": [],
         "requested_reviewers": [github_shapes.user(call, who) for who in pull.reviewers],
-        "requested_teams": [],
+        "requested_teams": [github_shapes.team(call, slug) | {"parent": None} for slug in pull.teams],
         "head": _end(call, pull.head, pull.head_oid),
         "base": _end(call, pull.base, pull.base_oid),
         "author_association": "COLLABORATOR",
@@ -241,6 +244,7 @@ def _whole(call: Call, pull: PullRequest) -> Any:
     files = _changed(call, pull)
     return {
         **_simple(call, pull),
+        "requested_teams": [github_shapes.team(call, slug) for slug in pull.teams],
         "merged": pull.merged,
         "merged_by": github_shapes.user(call, USER) if pull.merged else None,
         "mergeable": None if status == "unknown" else status != "dirty",

@@ -50,11 +50,14 @@ class PullRequest:
     labels: list[str] = field(default_factory=list)
     reviewers: list[str] = field(default_factory=list)
     """Who has been asked."""
+    teams: list[str] = field(default_factory=list)
     approvals: set[str] = field(default_factory=set)
     """Who approved it; tests add to it."""
     auto_merge: AutoMerge | None = None
     judged: tuple[str, str] | None = None
     """The head and base for which somebody has asked already whether they merge: GitHub answers the second time."""
+    trial: str | None = None
+    """The commit that showed it; `merge_commit_sha` of a pull request that is not merged."""
 
     @property
     def merged(self) -> bool:
@@ -114,6 +117,8 @@ class Rules:
     """Protected branches with a merge queue, and how it merges."""
     users: set[str] = field(default_factory=lambda: {USER, "octocat"})
     """Who may review."""
+    teams: set[str] = field(default_factory=set)
+    """The same, by slug."""
     roles: dict[str, str] = field(default_factory=lambda: {USER: "write"})
     """`admin`, `maintain`, `write`, `triage` or `read`, by login; of all others `users` may read."""
     settings: dict[str, Any] = field(

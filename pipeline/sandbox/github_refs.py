@@ -1,7 +1,9 @@
 """Refs of the sandbox's GitHub, and the repository's own page: https://docs.github.com/rest/git/refs"""
 
+import re
 from typing import Any
 
+from pipeline.edges.git import GitError
 from pipeline.sandbox import github_shapes
 from pipeline.sandbox.github_git import ZERO
 from pipeline.sandbox.github_rest import Call, Hosted, RefusedError, Route, node_id
@@ -35,47 +37,50 @@ def _matching(call: Call, ref: str) -> Any:
     return [_shape(call, name) for name, _, _ in call.repository.refs(f"refs/{ref}")]
 
 
+def refusal(hosted: Hosted, name: str, new: str, old: str, *, force: bool) -> str | None:
+    """Why a ref cannot go from one oid to another; ZERO is none."""
+    repository = hosted.repository
+    if not name.startswith("refs/") or name.count("/") < 2 or not repository.is_name(name):
+        return "Reference name must start with 'refs/' and have at least two slashes."
+    if new == ZERO:
+        return None if old != ZERO else "Reference does not exist"
+    found = repository.resolve(new) if re.fullmatch("[0-9a-f]{40}", new) else None
+    if found is None:
+        return "Object does not exist"
+    if name.startswith("refs/heads/") and found[0] != "commit":
+        return "Object is not a commit"
+    if old != ZERO and not force and not repository.contains(new, old):
+        return "Update is not a fast forward"
+    return None
+
+
 def _create(call: Call) -> Any:
-    name, oid = str(call.sent.get("ref", "")), str(call.sent.get("sha", ""))
-    if not name.startswith("refs/") or name.count("/") < 2 or not call.repository.is_name(name):
-        raise RefusedError(422, "Reference name must start with 'refs/' and have at least two slashes.")
-    _require_commit(call, oid)
-    if is_protected(call, name):
-        raise RefusedError(422, _RULES)
-    if call.repository.ref(name):
-        raise RefusedError(422, "Reference already exists")
-    call.repository.move([(name, oid, ZERO)])
-    return _shape(call, name)
+    return _move(call, str(call.body.get("ref", "")), str(call.body.get("sha", "")), new=True)
 
 
 def _update(call: Call, ref: str) -> Any:
-    name, oid = f"refs/{ref}", str(call.sent.get("sha", ""))
-    old = _existing(call, name)
-    _require_commit(call, oid)
-    if not call.sent.get("force") and not call.repository.contains(oid, old):
-        raise RefusedError(422, "Update is not a fast forward")
-    call.repository.move([(name, oid, old)])
-    return _shape(call, name)
+    return _move(call, f"refs/{ref}", str(call.body.get("sha", "")), force=bool(call.body.get("force")))
 
 
 def _delete(call: Call, ref: str) -> None:
-    name = f"refs/{ref}"
-    call.repository.move([(name, ZERO, _existing(call, name))])
+    _move(call, f"refs/{ref}", ZERO)
 
 
-def _existing(call: Call, name: str) -> str:
-    old = call.repository.ref(name)
-    if old is None:
-        raise RefusedError(422, "Reference does not exist")
+def _move(call: Call, name: str, oid: str, *, new: bool = False, force: bool = False) -> Any:
+    old = call.repository.ref(name) or ZERO if name.startswith("refs/") else ZERO
+    if new != (old == ZERO):
+        raise RefusedError(422, "Reference already exists" if new else "Reference does not exist")
+    if problem := refusal(call, name, oid, old, force=force):
+        raise RefusedError(422, problem)
     if is_protected(call, name):
         raise RefusedError(422, _RULES)
-    return old
-
-
-def _require_commit(call: Call, oid: str) -> None:
-    found = call.repository.resolve(oid) if len(oid) == len(ZERO) else None
-    if found is None:
-        raise RefusedError(422, "Object does not exist")
+    try:
+        moved = call.repository.move([(name, oid, old)])
+    except GitError:  # as of a branch whose name is a folder of others
+        moved = False
+    if not moved:
+        raise RefusedError(422, "Reference update failed")
+    return None if oid == ZERO else _shape(call, name)
 
 
 def _shape(call: Call, name: str) -> Any:

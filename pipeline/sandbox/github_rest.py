@@ -69,6 +69,13 @@ class Call(Hosted):
     """The body, parsed."""
 
     @property
+    def body(self) -> Mapping[str, Any]:
+        """The body, which must be an object."""
+        if self.sent is not None and not isinstance(self.sent, dict):
+            raise RefusedError(400, "Problems parsing JSON")
+        return self.sent or {}
+
+    @property
     def url(self) -> str:
         """The API's address of the repository."""
         return f"{self.request.host_url}api/v3/repos/{self.owner}/{self.name}"
@@ -107,7 +114,7 @@ def invalid(resource: str, field: str, message: str | None = None, *, code: str 
 
 def text(call: Call, resource: str, field: str, *, needed: bool = False) -> str | None:
     """A text of the body, None where it is not given; refuses one that is too long or of another type."""
-    value = call.sent.get(field) if isinstance(call.sent, dict) else None
+    value = call.body.get(field)
     if value is None or (needed and not str(value).strip()):
         if needed:
             raise invalid(resource, field, code="missing_field")
