@@ -17,7 +17,7 @@ MARKER = "<!-- openeg-deploy"
 """How each of our comments begins."""
 STICKY = f"{MARKER}: where this pull request runs -->"
 LIMIT = 65_000
-"""Bytes of a comment. GitHub takes 65,536 characters: https://github.com/orgs/community/discussions/27190"""
+"""Bytes of a comment. GitHub refuses more than 65,536 characters: "body is too long"."""
 
 _COMMITS = 30
 _ENVIRONMENTS = 20
