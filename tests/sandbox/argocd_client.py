@@ -114,7 +114,8 @@ def _validator(method: str, path: str, kind: str) -> Draft4Validator | None:
     if contract is None or path == "/api/webhook" or not path.startswith("/api/"):
         return None
     for template, operations in contract["paths"].items():
-        if method.lower() in operations and re.fullmatch(re.sub(r"\{[^}]+\}", "[^/]+", template), path):
+        pattern = re.sub(r"\{[^}]+\}", "[^/]+", template.replace("{subresource}", ".+"))  # PROJECT/APPLICATION
+        if method.lower() in operations and re.fullmatch(pattern, path):
             responses = operations[method.lower()]["responses"]
             schema = dict(responses[kind if kind in responses else "default"]["schema"])
             if "properties" in schema:
