@@ -40,19 +40,25 @@ def code(text: str) -> str:
     return f"{ticks}{pad}{text}{pad}{ticks}".replace("|", "\\|")
 
 
-def quote(text: str, lead: str = "") -> str:
-    """Foreign text as a quotation; `lead` is Markdown that goes before it."""
+def quote(text: str, lead: str = "", *, links: bool = False) -> str:
+    """Foreign text as a quotation; `lead` is Markdown that goes before it. `links`: addresses in it stay links."""
+    shown = _text if links else escape
     lines = visible(text)[:_TEXT].splitlines() or [""]
-    return "\n".join(f"> {lead if number == 0 else ''}{escape(line)}  " for number, line in enumerate(lines))
+    return "\n".join(f"> {lead if number == 0 else ''}{shown(line)}  " for number, line in enumerate(lines))
 
 
 def escape(text: str) -> str:
-    """Foreign text for Markdown: no markup, no HTML, and no mention that would call people."""
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    text = re.sub(r"([\\`*_{}\[\]#|~$!])", r"\\\1", text)
-    return text.replace("@", "@\N{ZERO WIDTH SPACE}")
+    """Foreign text that calls nobody, refers and links to nothing, and is no workflow command in a log."""
+    return _CALLS.sub(lambda mark: f"{mark[0]}\N{ZERO WIDTH SPACE}", _text(text))
 
 
 def inert(text: str, limit: int = LINE) -> str:
-    """Foreign text on one line that calls nobody, refers to nothing, and is no workflow command in a log."""
-    return _CALLS.sub(lambda mark: f"{mark[0]}\N{ZERO WIDTH SPACE}", escape(one_line(text, limit)))
+    """Foreign text on one line, as `escape` shows it."""
+    return escape(one_line(text, limit))
+
+
+def _text(text: str) -> str:
+    """No markup, no HTML, and no mention that would call people."""
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = re.sub(r"([\\`*_{}\[\]#|~$!])", r"\\\1", text)
+    return text.replace("@", "@\N{ZERO WIDTH SPACE}")

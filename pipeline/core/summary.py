@@ -66,7 +66,8 @@ def _sections(deployment: Deployment, diff: str, final: bool) -> Iterator[str]:
     if facts:
         yield f"\n{' · '.join(facts)}\n"
     if deployment.error:
-        yield f"\n{quote(deployment.error.message)}\n>\n{quote(deployment.error.remedy, '**What to do:** ')}\n"
+        remedy = quote(deployment.error.remedy, "**What to do:** ", links=True)
+        yield f"\n{quote(deployment.error.message)}\n>\n{remedy}\n"
     if back := rollback(deployment):
         yield f"\n{escape(one_line(back, LINE))}\n"
     if deployment.rollout and deployment.rollout.applications:
