@@ -115,6 +115,12 @@ def images_of(text: str, environment: str) -> tuple[Image, ...]:
     return trailers.images if trailers and trailers.environment == environment else ()
 
 
+def goes_back(text: str) -> bool:
+    """Whether a body says that its pull request takes images back to versions before."""
+    trailers = commit_message.parse(text)
+    return trailers is not None and trailers.kind in {"rollback", "revert"}
+
+
 def is_superseded(text: str) -> bool:
     """Whether a body says that its pull request was closed for a newer one."""
     return text.rstrip().endswith(_SUPERSEDED)

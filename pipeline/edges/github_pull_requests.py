@@ -36,7 +36,7 @@ _RULES = """query($owner: String!, $name: String!, $branch: String!, $number: In
     autoMergeAllowed mergeCommitAllowed squashMergeAllowed rebaseMergeAllowed
     mergeQueue(branch: $branch) { id }
     pullRequest(number: $number) {
-      id merged headRefOid isInMergeQueue mergeStateStatus autoMergeRequest { enabledAt }
+      id merged headRefOid isInMergeQueue mergeStateStatus autoMergeRequest { commitHeadline commitBody }
     }
   }
 }"""
@@ -45,6 +45,10 @@ _ENQUEUE = """mutation($input: EnqueuePullRequestInput!) {
 }"""
 _AUTO_MERGE = """mutation($input: EnablePullRequestAutoMergeInput!) {
   enablePullRequestAutoMerge(input: $input) { clientMutationId }
+}"""
+
+_NO_AUTO_MERGE = """mutation($input: DisablePullRequestAutoMergeInput!) {
+  disablePullRequestAutoMerge(input: $input) { clientMutationId }
 }"""
 
 
@@ -169,11 +173,11 @@ class GitHubPullRequests:
             rules = self._rules(proposal, base)
             now = rules["pullRequest"]
             if now["merged"]:
-                return f"Merged {told}"
-            if now["isInMergeQueue"] or now["autoMergeRequest"]:
-                return f"{told.capitalize()} is to be merged by GitHub already"
+                return f"{told.capitalize()} is merged"
+            if now["isInMergeQueue"]:
+                return f"{told.capitalize()} is in the merge queue already"
             try:
-                return self._merge(proposal, message, rules).format(told)
+                return self._merge(proposal, message, rules).format(told.capitalize())
             except (Unreachable, CommitRefused, BranchIsProtected, StaleHeadError) as error:
                 if attempt == _TRIES and isinstance(error, Unreachable):
                     raise
@@ -212,7 +216,7 @@ class GitHubPullRequests:
             raise PullRequestBlocked(f"pull request #{proposal.number} cannot be merged: {why}: {proposal.url}")
         if rules["mergeQueue"] and state in _MERGEABLE:
             self._api.graphql(_ENQUEUE, {"input": this}, permission=_PERMISSION)
-            return "Put {} into the merge queue"
+            return "{} is put into the merge queue"
         if state in _MERGEABLE:
             wanted = {
                 "sha": proposal.head,
@@ -221,15 +225,20 @@ class GitHubPullRequests:
                 "commit_message": rest.rstrip("\n"),
             }
             self._send("PUT", f"/pulls/{proposal.number}/merge", wanted, "contents: write")
-            return "Merged {}"
+            return "{} is merged"
         if not rules["autoMergeAllowed"]:
             raise PullRequestBlocked(
                 f"pull request #{proposal.number} cannot be merged yet ({state.lower()}), "
                 f"and the repository does not allow auto-merge: {proposal.url}"
             )
-        asked = {**this, "mergeMethod": method, "commitHeadline": headline, "commitBody": rest.rstrip("\n")}
+        text = {"commitHeadline": headline, "commitBody": rest.rstrip("\n")}
+        if now["autoMergeRequest"] == text:
+            return "{} is to be merged as soon as its rules are met"
+        if now["autoMergeRequest"]:  # of the commit that was here before, with its message
+            self._api.graphql(_NO_AUTO_MERGE, {"input": {"pullRequestId": now["id"]}}, permission=_PERMISSION)
+        asked = {**this, **text, "mergeMethod": method}
         self._api.graphql(_AUTO_MERGE, {"input": asked}, permission=_PERMISSION)
-        return "Let {} be merged as soon as its rules are met"
+        return "{} is to be merged as soon as its rules are met"
 
     def _send(self, verb: str, path: str, body: Mapping[str, Any], permission: str = _PERMISSION) -> Any:
         return self._api.send(verb, f"{self._path}{path}", body, permission=permission)

@@ -211,13 +211,14 @@ def _attempt(
             warnings=tuple(warnings),
         )
     plan = make_plan(now, replace(inputs, images=images), ancestry, lambda path: repository.peek(now, path))
+    proposed = {image.name for image in plan.images}
     change = PublishedChange(
         outcome=plan.outcome,
         gitops=Gitops(
             repository=repository.name, branch=repository.branch, revision=now.revision, changed=plan.changed
         ),
         images=plan.images,
-        superseded=(*newer, *plan.superseded),
+        superseded=tuple(image for image in (*newer, *plan.superseded) if image.name not in proposed),
         diff=plan.diff,
         warnings=(*warnings, *plan.warnings),
     )
@@ -395,7 +396,10 @@ def _is_newer(proposal: Proposal, image: Image, inputs: Inputs, ancestry: Ancest
 def _covered(
     proposals: Iterable[Proposal | None], images: Iterable[Image], inputs: Inputs, ancestry: Ancestry
 ) -> tuple[Proposal, ...]:
-    """Those of the pull requests of which each image is among `images`, the same or older."""
+    """Those of the pull requests of which each image is among `images`, the same or older.
+
+    A rollback is never covered: that a newer version is there is what it is about.
+    """
     new = {image.name: image.tag for image in images}
     older = {Relation.EQUAL, Relation.DESCENDANT}
     return tuple(
@@ -403,6 +407,7 @@ def _covered(
         for proposal in proposals
         if proposal
         and (theirs := _names(proposal, inputs))
+        and not pull_request.goes_back(proposal.body)
         and all(name in new and ancestry.relation(image.tag, new[name]) in older for name, image in theirs.items())
     )
 

@@ -355,11 +355,18 @@ def test_what_rules_hold_up_is_merged_by_github_itself(github: Github) -> None:
     assert (refused.code, refused.json["error"]["class"]) == (3, "PullRequestBlocked")
     assert "does not allow auto-merge" in refused.json["error"]["message"]
     github.rules.settings["allow_auto_merge"] = True
-    with later(github, lambda: github.pulls[1].approvals.add("octocat"), lambda: github.pulls[1].auto_merge):
+    assert github.bump("d" * 40, "--merge").json["gitops"]["pull_request"]["state"] == "open"
+    assert (github.pulls[1].auto_merge or refused).title.endswith("ddddddd")  # type: ignore[union-attr]
+    github.changes()
+    assert github.bump("d" * 40, "--merge").code == 0
+    assert github.changes() == []
+    with later(github, lambda: github.pulls[1].approvals.add("octocat"), lambda: "ccccccc" in github.pulls[1].title):
         done = github.bump(NEW, "--merge", "--wait-merge")
     assert done.json["gitops"]["revision"] == github.git("rev-parse", "main"), done.stderr
     assert "as soon as its rules are met" in done.stderr
-    assert "Deploy-Id" in github.git("log", "-1", "--format=%B", "main")
+    message = github.git("log", "-1", "--format=%B", "main")
+    assert message.startswith("deploy(production): openegflask ccccccc")
+    assert f"openegflask:{NEW}" in message
 
 
 def test_a_merge_queue_merges(github: Github) -> None:
@@ -454,6 +461,8 @@ def test_a_rollback_through_pull_requests_is_read_back_from_history(github: Gith
     done = github.scene.run("rollback", *where, "--mode", "pr")
     assert (done.code, done.json["outcome"], done.json["kind"]) == (0, "published", "rollback"), done.stderr
     assert (github.pulls[1].body or "").startswith("Rolls back to `production`")
+    assert github.bump(tags[2]).json["outcome"] == "unchanged"
+    assert github.pulls[1].state == "open", "the deployment that it undoes, run once more, does not end it"
     github.merge(1, "squash", message="")  # nothing is left of our message
     assert "Deploy-Id" not in github.git("log", "-1", "--format=%B", "main")
     again = github.scene.run("rollback", *where, "--mode", "pr")
