@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from pipeline.sandbox import story
 from pipeline.sandbox.github_apps import App
+from pipeline.sandbox.github_records import PullRequest
 from pipeline.sandbox.world import GITHUB_TOKEN
 from tests import git_world, needs
 from tests.action.examples import EXAMPLES, ROOT
@@ -261,6 +263,42 @@ def deploy_by(
     assert scene.environ["ARGOCD_AUTH_TOKEN"] not in log
     assert gitops_token not in log
     return log
+
+
+def test_the_example_of_a_pull_request_goes_on_when_it_is_approved(scene: Scene, tmp_path: Path, tools: Path) -> None:
+    github = scene.sandbox.github
+    github.rules.protected.add("main")
+    github.rules.approvals = 1
+    github.rules.settings["allow_auto_merge"] = True
+    github.rules.teams.add("operators")
+    pulls: dict[int, PullRequest] = {}
+    ended = threading.Event()
+
+    def review_it() -> None:
+        while not ended.wait(0.2):
+            hosted = github.find("git", "openeg-gitops")
+            pulls.update(hosted.state.pulls if hosted else {})
+            for pull in pulls.values():
+                if pull.auto_merge:  # once the first job has done all it does
+                    pull.approvals.add("octocat")
+
+    token = GITHUB_TOKEN.reveal()
+    reviewing = threading.Thread(target=review_it)
+    reviewing.start()
+    try:
+        api, deployed = (
+            ("--env", f"GITHUB_API_URL={scene.sandbox.github_url}"),
+            {"production": {"openegflask", *OTHERS}},
+        )
+        name = "in-a-workflow-with-approval"
+        log = deploy_by(name, scene, tmp_path, tools, deployed, *SOURCES, *api, gitops_token=token)
+    finally:
+        ended.set()
+        reviewing.join()
+    (pull,) = pulls.values()
+    assert (pull.merged, pull.teams, pull.labels) == (True, ["operators"], ["deployment"])
+    assert "Waiting for the merge of pull request #1" in log
+    assert scene.gitops.git("log", "-1", "--format=%H", "FETCH_HEAD") == pull.merge_commit
 
 
 def test_the_example_of_the_github_app_deploys_as_the_app(scene: Scene, tmp_path: Path, tools: Path) -> None:
