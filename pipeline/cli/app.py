@@ -88,7 +88,19 @@ command(app, "files", "image", "create", "in-place", "dry-run")(edit)
 command(app, "dir", "into-app", "organisation", "gitops", "registry", "domain", "service", "environment", *NEW)(init)
 command(app, "image", "service", "since", "until", "limit", "source", *READ)(history)
 command(
-    app, "image", "service", "source", "registry", *READ, "create", "app", "sync", *ARGOCD, *FRONT, "slack-api-url"
+    app,
+    "image",
+    "service",
+    "source",
+    "registry",
+    *READ,
+    "create",
+    "mode",
+    "app",
+    "sync",
+    *ARGOCD,
+    *FRONT,
+    "slack-api-url",
 )(check)
 command(app, "folder", "format")(lint)
 command(app)(demo)

@@ -1,5 +1,6 @@
 """`check`: what a deployment would miss. Everything is only read, through the edges that `deploy` uses."""
 
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, cast
@@ -52,6 +53,8 @@ def check(run: Run) -> None:
 def _gitops(run: Run, checklist: Checklist, config: "ApplicationConfig | None") -> Place | None:
     """The application's repository, the GitOps repository, the right to push to it, and the overlay."""
     checklist.look("application's repository", lambda: stages.order_known(run), _of_order)
+    if token := run.secret("github-token"):
+        checklist.look("GitHub deployments", partial(_showing, run, token), lambda found: found)
     where = checklist.look(
         GITOPS,
         lambda: settings.place(run, config),
@@ -65,6 +68,14 @@ def _gitops(run: Run, checklist: Checklist, config: "ApplicationConfig | None") 
         lambda who: ok(f"{who} may push to {place.repository.branch}"),
         needs=(GITOPS,),
     )
+    how = checklist.look(
+        "mode",
+        lambda: stages.publishing(run, place),
+        lambda found: ok(f"changes go {'through pull requests' if found.proposing else 'to the branch as commits'}"),
+        needs=(GITOPS,),
+    )
+    if how and how.proposing:
+        checklist.look("pull requests", lambda: stages.may_propose(place), partial(_of_proposing, run))
     checklist.look(
         OVERLAY,
         lambda: stages.entries(run, place),
@@ -83,11 +94,42 @@ def _of_order(known: bool | None) -> Finding:
     return ok("it tells the order of commits")
 
 
+def _showing(run: Run, token: Secret) -> Finding:
+    """Whether GitHub may be told what runs where. No deployment depends on it."""
+    page = stages.source_page(run, token)
+    if page is None:
+        return ok("the application's repository is not on GitHub, which could show what runs where")
+    with closing(page):
+        try:
+            may = page.may_write()
+        except GitDenied:
+            may = False
+    if may is None:
+        return unknown("whether GITHUB_TOKEN may show what runs where shows the first deployment alone")
+    return ok(
+        "GITHUB_TOKEN may show what runs where"
+        if may
+        else "GITHUB_TOKEN may not show what runs where (`deployments: write`), and need not"
+    )
+
+
+def _of_proposing(run: Run, may: bool | None) -> Finding:
+    if may:
+        return ok(f"{_variable(run)} may open them")
+    if may is None:
+        return unknown(f"{_variable(run)} may read them; whether it may open one shows the first alone")
+    return problem(f"{_variable(run)} may not open them", grant("classic", "pull_requests: write", _variable(run)))
+
+
+def _variable(run: Run) -> str:
+    return "GITOPS_TOKEN" if run.secret("gitops-token") else "GITHUB_TOKEN"
+
+
 def _require_writable(run: Run, where: Place) -> str:
     """Who may push. Raises GitDenied with the remedy for this kind of token."""
     token = run.secret("gitops-token", "github-token")
     kind = token_kind(token) if token else "unknown"
-    variable = "GITOPS_TOKEN" if run.secret("gitops-token") else "GITHUB_TOKEN"
+    variable = _variable(run)
     try:
         where.repository.require_writable(where.head)
     except GitDenied as error:

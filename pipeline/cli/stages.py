@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pipeline.core.github_deployment import State, Target
     from pipeline.core.kustomization import Entry
     from pipeline.edges.argocd import ArgoCD
+    from pipeline.edges.github_deployments import Deployments
     from pipeline.edges.github_pull_requests import GitHubPullRequests
     from pipeline.edges.http import Front
     from pipeline.edges.registry_login import Logins
@@ -224,6 +225,18 @@ def _pull_requests(where: Place) -> "GitHubPullRequests":
             "GITOPS_TOKEN, install the extra `github`, and leave --author and --committer out; or use --mode commit.",
         )
     return where.repository.pull_requests()
+
+
+def may_propose(where: Place) -> bool | None:
+    """Whether a pull request may be opened; None where only opening one would tell. Raises GitDenied."""
+    return _pull_requests(where).may_write()
+
+
+def source_page(run: Run, token: Secret) -> "Deployments | None":
+    """What GitHub shows of the application's repository; None where that is not on GitHub."""
+    from pipeline.edges import github_deployments
+
+    return github_deployments.connect(settings.source_url(run) or "", token, settings.github_access(run))
 
 
 def may_push(run: Run, repository: str, registry: str) -> bool | None:

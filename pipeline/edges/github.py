@@ -158,6 +158,21 @@ class Api:
             if len(items) < _PAGE:
                 return
 
+    def may_write(self, path: str, permission: str) -> bool | None:
+        """Whether the token may add to the list at `path`, found without writing; None where only writing would tell.
+
+        A classic token has its scopes in every answer; of others GitHub tells what they may not even read, which
+        raises GitDenied with `permission`.
+        https://docs.github.com/apps/oauth-apps/building-oauth-apps/scopes-for-oauth-apps
+        """
+        status, headers, answer = self.answer("GET", path, parameters={"per_page": "1"})
+        if status != 200:
+            # What reading lacks would be told, and writing needs more.
+            wanted = {name: value for name, value in headers.items() if name != "x-accepted-github-permissions"}
+            raise self._refusal(path, status, wanted, answer, permission)
+        scopes = headers.get("x-oauth-scopes")
+        return None if scopes is None else not {"repo", "public_repo"}.isdisjoint(re.split(r"[,\s]+", scopes))
+
     def get_if_changed(self, path: str, etag: str | None, *, permission: str) -> tuple[str | None, Any]:
         """As `get`, with the answer's etag. Empty when it is still what `etag` stands for: that costs nothing of the
         rate limit.

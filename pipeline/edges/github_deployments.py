@@ -23,6 +23,10 @@ class Deployments:
         self._api = Api(where.api_url, token, access, variable="GITHUB_TOKEN")
         self._path = f"/repos/{where}/deployments"
 
+    def may_write(self) -> bool | None:
+        """Whether the token may make one; None where only making one would tell."""
+        return self._api.may_write(self._path, _WRITE)
+
     def recent(self, environment: str) -> Sequence[Shown]:
         """Our deployments to an environment among its last hundred, newest first."""
         answer = self._api.get(self._path, permission=_WRITE, environment=environment, per_page="100")

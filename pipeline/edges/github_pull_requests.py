@@ -71,6 +71,10 @@ class GitHubPullRequests:
         self._id = ""
         self.files = files
 
+    def may_write(self) -> bool | None:
+        """Whether the token may open one; None where only opening one would tell."""
+        return self._api.may_write(f"{self._path}/pulls", _PERMISSION)
+
     def open_ones(self, base: str) -> tuple[Proposal, ...]:
         """Those onto `base` that come from the repository itself: a fork may name its branches as it likes."""
         found: list[Any] = []

@@ -101,6 +101,8 @@ class GitHub:
         """Where a token is to be authorized for the organization's single sign-on; None when it need not be."""
         self.renamed: dict[str, str] = {}
         """The new names of repositories, by the old ones."""
+        self.scopes: str | None = None
+        """Those of a classic token, `repo, workflow`; None for a token of another kind."""
         self.private = False
         """Whether git wants a token too, also for reading."""
         self.limits = Limits()
@@ -125,6 +127,8 @@ class GitHub:
         body = "" if status in {204, 304} else json.dumps(answer)
         response = Response(body, status, mimetype="application/json")
         response.headers.update({**meter.headers, **self.apps.headers, **headers})
+        if self.scopes is not None:
+            response.headers["X-OAuth-Scopes"] = self.scopes
         return response(environ, start_response)
 
     def close(self) -> None:

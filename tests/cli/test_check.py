@@ -30,6 +30,7 @@ def setup(scene: Scene) -> Iterator[Scene]:
         SLACK_API_URL=f"{sandbox.slack_url}api/",
     )
     sandbox.github.private = True
+    sandbox.github.scopes = "repo, workflow"
     yield scene
     for exchange in sandbox.github.exchanges:
         github_contract.check(exchange)
@@ -116,6 +117,54 @@ def test_a_token_that_may_only_read_is_found_out(setup: Scene) -> None:
         assert list(found) == ["right to push"]
         assert "contents: write" in found["right to push"]
     assert len(git_world.git(setup.sandbox.git_root / "openeg-gitops.git", "log", "--format=%s").splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("permissions", "scopes", "state", "said"),
+    [
+        ({"pull_requests": "write"}, None, "unknown", "whether it may open one shows the first alone"),
+        ({"pull_requests": "write"}, "repo, workflow", "ok", "GITOPS_TOKEN may open them"),
+        ({"pull_requests": "write"}, "read:org", "problem", "Give the classic token the scope `repo`"),
+        ({}, None, "problem", "`pull_requests: write`"),
+    ],
+)
+def test_the_right_to_open_pull_requests_is_looked_at_where_they_are_wanted(
+    setup: Scene, permissions: dict[str, str], scopes: str | None, state: str, said: str
+) -> None:
+    setup.sandbox.github.permissions.pop("pull_requests", None)
+    setup.sandbox.github.permissions.update(permissions)
+    setup.sandbox.github.scopes = scopes
+    done = setup.run("check", "--mode", "pr", "--json")
+    (item,) = (item for item in done.json["check"]["items"] if item["name"] == "pull requests")
+    assert item["state"] == state, item
+    assert said in f"{item['message']} {item.get('remedy', '')}"
+    assert "pull requests" not in states(setup.run("check", "--json"))
+
+
+def test_pull_requests_without_a_repository_on_github_are_told(setup: Scene) -> None:
+    found = problems(setup.run("check", "--mode", "pr", "--json", environ={"GITHUB_API_URL": ""}))
+    assert "pull requests need GitHub's API" in found["mode"]
+
+
+@pytest.mark.parametrize(
+    ("permission", "scopes", "state", "said"),
+    [
+        ("write", "repo", "ok", "GITHUB_TOKEN may show what runs where"),
+        ("write", None, "unknown", "shows the first deployment alone"),
+        (None, None, "ok", "may not show what runs where (`deployments: write`), and need not"),
+    ],
+)
+def test_what_the_application_s_token_may_show_is_told(
+    setup: Scene, permission: str | None, scopes: str | None, state: str, said: str
+) -> None:
+    setup.sandbox.github.permissions.pop("deployments", None)
+    if permission:
+        setup.sandbox.github.permissions["deployments"] = permission
+    setup.sandbox.github.scopes = scopes
+    done = setup.run("check", "--json")
+    (item,) = (item for item in done.json["check"]["items"] if item["name"] == "GitHub deployments")
+    assert (item["state"], said in item["message"]) == (state, True), item
+    assert done.code == 0
 
 
 def test_what_fails_first_hides_nothing_that_does_not_depend_on_it(setup: Scene) -> None:
