@@ -138,7 +138,10 @@ def image_names(run: Run, config: "ApplicationConfig | None") -> tuple[str, ...]
         if name not in services:
             raise NotFound(f"deploy.yaml has no service {name!r}; it has {', '.join(services) or 'none'}")
     if tagged := [name for name in run.texts("image") if "=" in name]:
-        raise UsageError(f"--image {tagged[0]}: {run.report.command} takes names alone", remedy="Leave out =TAG.")
+        raise UsageError(
+            f"--image {tagged[0]}: {run.report.command} takes names alone",
+            remedy="Leave out =TAG; `rollback` takes a version with --to.",
+        )
     return (*run.texts("image"), *(services[name].image for name in run.texts("service")))
 
 
