@@ -324,4 +324,4 @@ def test_what_is_missing_is_said(github: Scene) -> None:
     github.sandbox.github.permissions["contents"] = "read"
     code, kind, told = error(*there)
     assert (code, kind) == (5, "GitDenied")
-    assert "GITHUB_TOKEN the permission `contents: write`" in told
+    assert "the permission `contents: write`" in told
