@@ -68,7 +68,7 @@ class Api:
             "viewerPermission": "WRITE" if self._permissions.get("contents") == "write" else "READ",
             "defaultBranchRef": lambda _: self._ref(repository, repository.default_branch() or ""),
             "ref": lambda _, **asked: self._ref(repository, asked["qualifiedName"].removeprefix("refs/heads/")),
-            "object": functools.partial(self._object, repository),
+            "object": functools.partial(self._object, hosted),
             **self._pulls.fields(hosted),
         }
 
@@ -92,12 +92,13 @@ class Api:
         head = repository.head(branch)
         return {"name": branch, "prefix": "refs/heads/", "target": commit(repository, head)} if head else None
 
-    def _object(
-        self, repository: BareRepository, _: Any, expression: str | None = None, oid: str | None = None
-    ) -> Json | None:
+    def _object(self, hosted: Hosted, _: Any, expression: str | None = None, oid: str | None = None) -> Json | None:
         self._require("contents", "read", "write")
-        found = repository.resolve(oid or expression or "")
-        return git_object(repository, *found) if found else None
+        found = hosted.repository.resolve(oid or expression or "")
+        if found is None:
+            return None
+        pulls = self._pulls.of_commit(hosted, found[1]) if found[0] == "commit" else {}
+        return {**git_object(hosted.repository, *found), **pulls}
 
     def _create_commit(self, _: Any, input: Mapping[str, Any]) -> Json:  # noqa: A002
         owner, _, name = str(input["branch"].get("repositoryNameWithOwner", "")).partition("/")

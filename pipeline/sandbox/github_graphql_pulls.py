@@ -51,6 +51,16 @@ class PullRequests:
             "dequeuePullRequest": self._dequeue,
         }
 
+    def of_commit(self, hosted: Hosted, oid: str) -> Json:
+        """What a commit tells of them."""
+
+        def bringing(_: Any, first: int | None = None) -> Json:
+            self._require("pull_requests", "read", "write")
+            found = github_merging.bringing(hosted, oid)
+            return connection("associatedPullRequests", [self._shape(hosted, pull) for pull in found], first)
+
+        return {"associatedPullRequests": bringing}
+
     def _one(self, hosted: Hosted, _: Any, number: int) -> Json:
         self._require("pull_requests", "read", "write")
         if number not in hosted.state.pulls:

@@ -178,6 +178,15 @@ def commits(hosted: Hosted, pull: PullRequest) -> list[Commit]:
     return [hosted.repository.commit(oid) for oid in hosted.repository.between(pull.base_oid, pull.head_oid)[1]]
 
 
+def bringing(hosted: Hosted, oid: str) -> list[PullRequest]:
+    """The pull requests that have a commit, or became it."""
+    return [
+        pull
+        for pull in hosted.state.pulls.values()
+        if pull.merge_commit == oid or oid in {commit.oid for commit in commits(hosted, pull)}
+    ]
+
+
 def _merge_text(hosted: Hosted, pull: PullRequest) -> tuple[str, str]:
     settings = hosted.rules.settings
     titles = {

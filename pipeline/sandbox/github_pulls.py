@@ -156,12 +156,7 @@ def _of_commit(call: Call, sha: str) -> Any:
     found = call.repository.resolve(f"{sha}^{{commit}}")
     if found is None:
         raise RefusedError(422, f"No commit found for SHA: {sha}")
-    having = [
-        pull
-        for pull in call.state.pulls.values()
-        if pull.merge_commit == found[1] or found[1] in {commit.oid for commit in github_merging.commits(call, pull)}
-    ]
-    return [_simple(call, pull) for pull in paged(call, having)]
+    return [_simple(call, pull) for pull in paged(call, github_merging.bringing(call, found[1]))]
 
 
 def _simple(call: Call, pull: PullRequest) -> Any:

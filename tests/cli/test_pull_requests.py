@@ -17,6 +17,7 @@ from pipeline.sandbox.github_records import PullRequest
 from pipeline.sandbox.world import GITHUB_TOKEN
 from tests import git_world, github_contract
 from tests.cli.conftest import Done, Scene
+from tests.sandbox.github_client import Client
 
 OVERLAY = "overlays/production/kustomization.yaml"
 BRANCH = "deploy/production/flask"
@@ -106,6 +107,24 @@ def _kept(scene: Scene) -> Iterator[None]:
     yield
     for exchange in seen:
         github_contract.check(exchange)
+
+
+def test_commits_are_shown_with_the_pull_request_that_brought_them(github: Github) -> None:
+    scene, token = github.scene, {"GITHUB_TOKEN": GITHUB_TOKEN.reveal()}
+    old = scene.app.git("rev-parse", "HEAD")
+    assert scene.run("bump", "--image", f"openegflask={old}", "--no-check-image").code == 0
+    application = scene.sandbox.git_root / "openeg.git"
+    git_world.git(application, "branch", "topic", "main")
+    git_world.commit(application, {"more": b"x"}, branch="topic", message="Serve more")
+    person = Client(scene.sandbox.github_url, scene.sandbox.github, application)
+    pulls, proposed = "/repos/git/openeg/pulls", {"title": "More", "head": "topic", "base": "main"}
+    assert person.call("POST", pulls, proposed, *token.values())[0] == 201
+    assert person.call("PUT", f"{pulls}/1/merge", {"merge_method": "rebase"}, *token.values())[0] == 200
+    scene.app.git("pull", "--quiet", "origin", "main")
+    done = github.bump(scene.app.git("rev-parse", "HEAD"), **token)
+    assert done.json["outcome"] == "published", done.stderr
+    (line,) = (line for line in (github.pulls[1].body or "").splitlines() if "Serve more" in line)
+    assert "/git/openeg/pull/1)" in line
 
 
 def test_a_pull_request_is_opened_and_brings_exactly_the_edit(github: Github) -> None:
