@@ -45,7 +45,12 @@ def crashes(scene: Scene) -> None:
 def is_refused(scene: Scene) -> None:
     scene.configure(base__deployment=DEPLOYMENT.replace("containers: [{name: web, image: NAME}]", "containers: []"))
     scene.change()
-    assert scene.run("deploy").code == 10
+    waiting = scene.start("deploy")
+    scene.until(
+        lambda app: bool(app["status"].get("operationState", {}).get("retryCount"))
+    )  # it is looked at meanwhile
+    waiting.kill()
+    scene.ended(waiting)
 
 
 def is_not_rendered(scene: Scene) -> None:
