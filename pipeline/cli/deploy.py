@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from pipeline.cli import rollback, settings, stages
+from pipeline.cli import notices, rollback, settings, stages
 from pipeline.cli.flags import Run
 from pipeline.cli.settings import Buildable, Place
 from pipeline.core.deployment import Deployment, Image
@@ -57,9 +57,8 @@ def carry_out(
     except Signalled as interrupt:  # told as well: a message that says "under way" would say so for ever
         run.report.interrupted(128 + interrupt.args[0])
     if not run.switch("dry-run"):
-        stages.notify(run, where)
-        if run.report.deployment.rollout:
-            stages.record(run, where)
+        notices.notify(run, where)
+        notices.record(run, where)
 
 
 def _images(
@@ -68,7 +67,7 @@ def _images(
     """Build, or find what is there; GitHub is told before, since that may take minutes."""
     recipes = stages.recipes(run, items) if items else ()
     if told:
-        stages.tell_github(run, "queued", stages.planned(recipes) or stages.name_images({}, wanted, registry))
+        notices.tell_github(run, "queued", stages.planned(recipes) or stages.name_images({}, wanted, registry))
     return stages.build(run, recipes, registry) if items else stages.find_images(run, where, wanted, registry)
 
 
@@ -88,7 +87,7 @@ def _bring(
     stages.enter_change(run, published)
     if awaiting is None or published.outcome == "superseded":
         return
-    stages.notify(run, where, final=False)
+    notices.notify(run, where, final=False)
     change = stages.enter_merge(run, where, published, publishing)
     if change is None:
         return
@@ -143,7 +142,7 @@ def wait(run: Run) -> None:
     if earlier.outcome == "superseded" and not (run.text("revision") or run.texts("image")):
         run.progress.say("A newer change is deployed: there is nothing to wait for")
         run.report.update(outcome="superseded")
-        stages.tell_github(run)
+        notices.tell_github(run)
         return
     config = settings.application(run)
     # The GitOps repository tells which revision descends from which; without it, equal is all that can be seen.
@@ -161,23 +160,24 @@ def wait(run: Run) -> None:
     if not run.texts("from"):  # without a deployment to continue there is nothing to tell GitHub of
         stages.enter_rollout(run, stages.wait(run, awaiting, where, revision, images))
         return
-    if known and proposed and where and revision is None:
-        merged = stages.after_merge(run, where, known, images, awaiting.timeout_seconds)
-        if merged is None:
-            run.report.update(outcome="superseded")
-            return
-        stages.enter_gitops(run, merged)
-        revision = merged.revision
-    stages.tell_github(run, "in_progress")
+    notices.tell_github(run, "in_progress")
     try:
-        stages.enter_rollout(run, stages.wait(run, awaiting, where, revision, images))
+        if known and where and revision is None:
+            known = stages.after_merge(run, where, known, images, awaiting.timeout_seconds)
+            if known:
+                stages.enter_gitops(run, known)
+                revision = known.revision
+            else:
+                run.report.update(outcome="superseded")
+        if run.report.deployment.outcome != "superseded":
+            stages.enter_rollout(run, stages.wait(run, awaiting, where, revision, images))
     except PipelineError as error:
         run.report.fail(error)
     except Signalled as interrupt:
         run.report.interrupted(128 + interrupt.args[0])
-    stages.tell_github(run)
+    notices.tell_github(run)
     if where and earlier.deployment_id:
-        stages.record(run, where)
+        notices.record(run, where)
 
 
 def _awaited(run: Run, where: Place | None, registry: str) -> tuple[Image, ...]:
@@ -200,7 +200,7 @@ def notify(run: Run) -> None:
     if run.switch("dry-run"):
         run.progress.say(f"Would tell Slack: {earlier.outcome}")
         return
-    stages.notify(run)
+    notices.notify(run)
     if run.secret("slack-token", "slack-webhook") is None:
         run.progress.say("Slack was not told: neither SLACK_BOT_TOKEN nor SLACK_WEBHOOK_URL is set")
 

@@ -1,7 +1,6 @@
 """`history`: what was deployed, when, by whom, and how it ended. Nothing is changed anywhere."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from pipeline.cli import actions, human, settings, stages
@@ -29,17 +28,12 @@ def history(run: Run) -> None:
     images = settings.image_names(run, config)
     where = settings.place(run, config, read_only=True)
     found: list[PastDeployment] = []
-    for name in _environments(run, where):
-        found += _of(run, replace(where, name=name), images, since, until, limit)
+    one = run.values.get("env") or run.texts("overlay") or not (where.config and where.config.environments)
+    for place in (where,) if one else settings.everywhere(run, where):
+        found += _of(run, place, images, since, until, limit)
     newest = tuple(sorted(found, key=lambda past: past.at, reverse=True)[:limit])
     run.report.update(environment=where.name if run.values.get("env") else None, history=newest)
     run.report.content = actions.harmless(_table(newest, colour=run.report.coloured)).encode(errors="replace")
-
-
-def _environments(run: Run, where: Place) -> tuple[str, ...]:
-    """The one that is named, else all of the configuration."""
-    known = tuple(where.config.environments) if where.config else ()
-    return (where.name,) if run.values.get("env") or run.texts("overlay") or not known else known
 
 
 def _of(

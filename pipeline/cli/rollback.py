@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pipeline.cli import settings, stages
+from pipeline.cli import notices, settings, stages
 from pipeline.cli.flags import Run
 from pipeline.cli.settings import Place
 from pipeline.core.deployment import Rollback
@@ -45,8 +45,8 @@ def rollback(run: Run) -> None:
         rollout = stages.wait(run, awaiting, where, change.gitops.revision, change.images, overtake=True)
         stages.enter_rollout(run, rollout)
     if not run.switch("dry-run"):
-        stages.notify(run, where)
-        stages.record(run, where)
+        notices.notify(run, where)
+        notices.record(run, where)
 
 
 def undo(

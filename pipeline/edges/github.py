@@ -34,7 +34,8 @@ _TIMEOUT_SECONDS = 30
 _API = "https://api.github.com"
 # https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api: without a header, a minute at least
 _PAUSE_SECONDS = 60.0
-_PAGE = 100
+PAGE = 100
+"""Items of the longest page that GitHub gives."""
 _SPREAD = 1.2
 """So that those who wait do not come back together."""
 _EMPTY = {204, 304}
@@ -150,12 +151,12 @@ class Api:
         """The answer of the REST API; `path` from `/repos` on. `permission` is what the token needs."""
         return self._rest("GET", path, permission, parameters=parameters)[1]
 
-    def all(self, path: str, *, permission: str) -> Iterator[Any]:
-        """The items of every page of a list."""
+    def all(self, path: str, *, permission: str = "contents: read", **parameters: str) -> Iterator[Any]:
+        """The items of every page of a list; `get` of one page at a time, as far as they are asked for."""
         for page in itertools.count(1):
-            items = self.get(path, permission=permission, per_page=str(_PAGE), page=str(page))
+            items = self.get(path, permission=permission, per_page=str(PAGE), page=str(page), **parameters)
             yield from items
-            if len(items) < _PAGE:
+            if len(items) < PAGE:
                 return
 
     def may_write(self, path: str, permission: str) -> bool | None:
@@ -343,9 +344,9 @@ class Commits:
         Raises PipelineError when GitHub does not give them.
         """
         path = f"/repos/{self._where}/compare/{old}...{new}"
-        first = self._api.get(path, per_page=str(_PAGE))
+        first = self._api.get(path, per_page=str(PAGE))
         total = first["total_commits"]
-        last = self._api.get(path, per_page=str(_PAGE), page=str(-(-total // _PAGE))) if total > _PAGE else first
+        last = self._api.get(path, per_page=str(PAGE), page=str(-(-total // PAGE))) if total > PAGE else first
         pages = self._pull_requests([item["sha"] for item in last["commits"]])
         commits = tuple(
             SourceCommit(
@@ -411,6 +412,11 @@ def _held_up(status: int, headers: Mapping[str, str], answer: Any) -> float | No
 def _errors(answer: Any) -> list[Mapping[str, Any]]:
     found = answer.get("errors") if isinstance(answer, dict) else None
     return [error if isinstance(error, dict) else {"message": error} for error in found or ()]
+
+
+def plain(body: str | None) -> str:
+    """The text of a body, whichever line ends GitHub keeps."""
+    return (body or "").replace("\r\n", "\n").strip()
 
 
 def message_of(answer: Any) -> str:

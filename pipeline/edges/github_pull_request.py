@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pipeline.core.pr_comment import Commit
 from pipeline.core.secret import Secret
-from pipeline.edges.github import Access, Api, Slug
+from pipeline.edges.github import Access, Api, Slug, plain
 from pipeline.errors import RepositoryNotFound
 
 Reaction = Literal["eyes", "rocket", "-1", "confused"]
@@ -80,7 +80,7 @@ class PullRequest:
         if ours is None:
             path = f"{self._path}/issues/{self.number}/comments"
             return "created", str(self._api.send("POST", path, {"body": body}, permission=_WRITE)["html_url"])
-        if _plain(ours["body"]) == _plain(body):
+        if plain(ours["body"]) == plain(body):
             return "unchanged", str(ours["html_url"])
         path = f"{self._path}/issues/comments/{ours['id']}"
         return "updated", str(self._api.send("PATCH", path, {"body": body}, permission=_WRITE)["html_url"])
@@ -119,8 +119,3 @@ def number_of(where: Slug, commit: str, token: Secret, access: Access) -> int | 
         api.close()
     merged = [item for item in found if item["merged_at"]]
     return next((int(item["number"]) for item in (*merged, *found)), None)
-
-
-def _plain(body: str | None) -> str:
-    """A comment's text however GitHub keeps its line ends."""
-    return (body or "").replace("\r\n", "\n").strip()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from pipeline.core import pull_request
-from pipeline.edges.github import Api, Slug, StaleHeadError
+from pipeline.edges.github import PAGE, Api, Slug, StaleHeadError, plain
 from pipeline.edges.github_repository import commit
 from pipeline.errors import BranchIsProtected, CommitRefused, PipelineError, PullRequestBlocked, Unreachable
 from pipeline.steps.propose_change import BranchCommit, Options, Proposal, Tip
@@ -20,7 +20,6 @@ from pipeline.steps.propose_change import BranchCommit, Options, Proposal, Tip
 _PERMISSION = "pull_requests: write"
 _SCRATCH = "deploy-scratch/"
 _NOBODY = "0" * 40
-_PAGE = 100
 _TRIES = 5
 _PAUSE_SECONDS = 0.5
 _METHODS = (("squashMergeAllowed", "SQUASH"), ("mergeCommitAllowed", "MERGE"), ("rebaseMergeAllowed", "REBASE"))
@@ -77,12 +76,7 @@ class GitHubPullRequests:
 
     def open_ones(self, base: str) -> tuple[Proposal, ...]:
         """Those onto `base` that come from the repository itself: a fork may name its branches as it likes."""
-        found: list[Any] = []
-        page = 0
-        while len(found) == page * _PAGE:
-            page += 1
-            asked = {"state": "open", "base": base, "per_page": str(_PAGE), "page": str(page)}
-            found += self._api.get(f"{self._path}/pulls", permission="pull_requests: read", **asked)
+        found = self._api.all(f"{self._path}/pulls", permission="pull_requests: read", state="open", base=base)
         ours = str(self._where).lower()
         return tuple(
             _proposal(item) for item in found if ((item["head"]["repo"] or {}).get("full_name") or "").lower() == ours
@@ -96,8 +90,8 @@ class GitHubPullRequests:
         commits: list[Any] = []
         total = 1
         while len(commits) < total:
-            page = str(1 + len(commits) // _PAGE)
-            compared = self._api.get(f"{self._path}/compare/{base}...{oid}", per_page=str(_PAGE), page=page)
+            page = str(1 + len(commits) // PAGE)
+            compared = self._api.get(f"{self._path}/compare/{base}...{oid}", per_page=str(PAGE), page=page)
             commits += compared["commits"]
             total = compared["total_commits"] if compared["commits"] else 0
         return Tip(oid, tuple(map(_commit, commits)))
@@ -134,7 +128,7 @@ class GitHubPullRequests:
         if known is None:
             wanted = {"title": title, "body": body, "head": branch, "base": base, "draft": options.draft}
             known = _proposal(self._send("POST", "/pulls", wanted))
-        elif (known.title, _plain(known.body)) != (title, _plain(body)):
+        elif (known.title, plain(known.body)) != (title, plain(body)):
             known = _proposal(self._send("PATCH", f"/pulls/{known.number}", {"title": title, "body": body}))
         else:
             known = _proposal(self._api.get(f"{self._path}/pulls/{known.number}", permission=_PERMISSION))
@@ -300,8 +294,3 @@ def _commit(item: Mapping[str, Any]) -> BranchCommit:
         # https://docs.github.com/authentication/managing-commit-signature-verification/about-commit-signature-verification
         by_api=str(committer.get("name")).startswith("GitHub") and str(committer.get("email")).startswith("noreply@"),
     )
-
-
-def _plain(body: str) -> str:
-    """A body as GitHub may have kept it."""
-    return body.replace("\r\n", "\n").strip()

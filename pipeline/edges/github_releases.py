@@ -1,17 +1,17 @@
 """Tags and releases of a repository on GitHub, by its REST API: https://docs.github.com/rest/releases"""
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 from pipeline.core.links import over_https
 from pipeline.core.release_notes import Commit
 from pipeline.core.secret import Secret
-from pipeline.edges.github import Access, Api, Slug, slug
+from pipeline.edges.github import PAGE, Access, Api, Slug, slug
 from pipeline.errors import RepositoryNotFound, UsageError
 from pipeline.steps.make_release import Published, Tag
 
 _READ, _WRITE = "contents: read", "contents: write"
-_PAGE = 100
 _COMMIT_PAGES = 10
 """As many commits as notes have room for."""
 
@@ -28,7 +28,7 @@ class Releases:
 
     def tags(self) -> Sequence[Tag]:
         """All tags, each with the commit that it stands at in the end."""
-        return [Tag(item["name"], item["commit"]["sha"]) for item in self._all("tags")]
+        return [Tag(item["name"], item["commit"]["sha"]) for item in self._api.all(f"{self._path}/tags")]
 
     def commits(self, base: str | None, head: str) -> tuple[Sequence[Commit], int] | None:
         """The commits of `head` that `base` has not, and how many more; None where `base` is no ancestor of it.
@@ -36,12 +36,12 @@ class Releases:
         Without `base` those that came last; how many came before is then not counted.
         """
         if base is None:
-            pages = (self._page("commits", number, sha=head) for number in range(1, _COMMIT_PAGES + 1))
-            return [_commit(item) for page in _filled(pages) for item in page], 0
+            last = itertools.islice(self._api.all(f"{self._path}/commits", sha=head), _COMMIT_PAGES * PAGE)
+            return list(map(_commit, last)), 0
         found: list[Commit] = []
         for number in range(1, _COMMIT_PAGES + 1):
             try:
-                answer = self._page(f"compare/{base}...{head}", number)
+                answer = self._api.get(f"{self._path}/compare/{base}...{head}", per_page=str(PAGE), page=str(number))
             except RepositoryNotFound as error:
                 if "No common ancestor" in str(error):
                     return None
@@ -49,7 +49,7 @@ class Releases:
             if answer["status"] not in {"ahead", "identical"}:
                 return None
             found += map(_commit, answer["commits"])
-            if len(answer["commits"]) < _PAGE:
+            if len(answer["commits"]) < PAGE:
                 break
         return found, answer["total_commits"] - len(found)
 
@@ -70,7 +70,9 @@ class Releases:
         try:
             return _published(self._api.get(f"{self._path}/releases/tags/{tag}"))
         except RepositoryNotFound:
-            return next((_published(item) for item in self._all("releases") if item["tag_name"] == tag), None)
+            return next(
+                (_published(item) for item in self._api.all(f"{self._path}/releases") if item["tag_name"] == tag), None
+            )
 
     def create_release(self, tag: str, notes: str, *, draft: bool, prerelease: bool) -> Published:
         """Make a release. Which is the latest GitHub judges by version and date."""
@@ -93,17 +95,6 @@ class Releases:
         """Close the connections."""
         self._api.close()
 
-    def _all(self, what: str) -> Iterator[Any]:
-        number = 1
-        while answer := self._page(what, number):
-            yield from answer
-            if len(answer) < _PAGE:
-                return
-            number += 1
-
-    def _page(self, what: str, number: int, **parameters: str) -> Any:
-        return self._api.get(f"{self._path}/{what}", per_page=str(_PAGE), page=str(number), **parameters)
-
 
 def connect(source: str, token: Secret, access: Access) -> Releases:
     """The releases of the repository at a URL. Raises UsageError where that is not on GitHub."""
@@ -115,14 +106,6 @@ def connect(source: str, token: Secret, access: Access) -> Releases:
             remedy="Run in a clone of it, name it with --source URL, or give a GitHub Enterprise Server's API URL.",
         )
     return Releases(where, url.rstrip("/").removesuffix(".git"), token, access)
-
-
-def _filled(pages: Iterator[Any]) -> Iterator[Any]:
-    """The pages up to the first that is not full."""
-    for page in pages:
-        yield page
-        if len(page) < _PAGE:
-            return
 
 
 def _commit(item: Any) -> Commit:

@@ -21,9 +21,7 @@ from pipeline.core.wording import one_line
 from pipeline.errors import (
     BranchIsNotOurs,
     CommitRefused,
-    MergeTimedOut,
     PipelineError,
-    PullRequestClosed,
     Unreachable,
 )
 from pipeline.steps import publish_change
@@ -44,8 +42,6 @@ from pipeline.steps.publish_change import (
 _TRIES = 4
 _COMMITS = 100
 """How many commits since the running version are asked for."""
-_SHORTEST_PAUSE_SECONDS = 0.5
-_LONGEST_PAUSE_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,49 +269,6 @@ def entered(proposal: Proposal) -> PullRequest:
         branch=proposal.branch,
         head=proposal.head,
     )
-
-
-def await_merge(
-    pulls: PullRequests,
-    known: PullRequest,
-    environment: str,
-    images: Iterable[Image],
-    timeout_seconds: float,
-    progress: Progress,
-    *,
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
-) -> Proposal | None:
-    """Wait until the pull request is merged; None when a newer deployment has taken its place.
-
-    Raises PullRequestClosed, and MergeTimedOut after `timeout_seconds`.
-    """
-    wanted = {image.name: image.tag for image in images}
-    started, pause, number = clock(), _SHORTEST_PAUSE_SECONDS, known.number or 0
-    progress.say(f"Waiting for the merge of pull request #{number}: {known.url}")
-    while True:
-        left = timeout_seconds - (clock() - started)
-        try:
-            now = pulls.look(number)
-        except Unreachable:
-            if left <= 0:
-                raise
-        else:
-            proposed = {image.name: image.tag for image in pull_request.images_of(now.body, environment)}
-            others = {name for name, tag in proposed.items() if wanted.get(name, tag) != tag}
-            if pull_request.is_superseded(now.body) or (now.head != known.head and others):
-                progress.say(f"Pull request #{number} brings a newer change by now")
-                return None
-            if now.merge_commit:
-                progress.say(f"Pull request #{number} is merged as {now.merge_commit[:7]}")
-                return now
-            if not now.is_open:
-                raise PullRequestClosed(f"pull request #{number} was closed without being merged: {known.url}")
-        if left <= 0:
-            raise MergeTimedOut(f"pull request #{number} is not merged after {timeout_seconds:.0f} s: {known.url}")
-        progress.show("merge", f"pull request #{number} is open, {left:.0f} s left")
-        sleep(min(pause, left))
-        pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
 
 
 def _pending(now: Head, repository: GitopsRepository, pulls: PullRequests, inputs: Inputs) -> _Pending:

@@ -109,6 +109,23 @@ def _kept(scene: Scene) -> Iterator[None]:
         github_contract.check(exchange)
 
 
+@pytest.mark.parametrize(("closed", "code"), [(True, 3), (False, 12)])
+def test_a_wait_that_sees_no_merge_is_told_on_the_application_s_page(github: Github, closed: bool, code: int) -> None:
+    scene, token = github.scene, {"GITHUB_TOKEN": GITHUB_TOKEN.reveal()}
+    proposed = scene.run("deploy", "--mode", "pr", "--json", environ=token)
+    assert proposed.json["outcome"] == "published", proposed.stderr
+    application = scene.sandbox.github.find("git", "openeg")
+    assert application
+    (shown,) = application.state.deployments.values()
+    assert shown.statuses[-1]["state"] == "in_progress"
+    if closed:
+        github.pulls[1].state = "closed"
+    waited = scene.run("wait", "--from", "-", "--timeout", "1", "--json", stdin=proposed.stdout, environ=token)
+    assert waited.code == code, waited.stderr
+    assert shown.statuses[-1]["state"] == "error"
+    assert "deploy-records" not in github.branches(), "no rollout was waited for"
+
+
 def test_commits_are_shown_with_the_pull_request_that_brought_them(github: Github) -> None:
     scene, token = github.scene, {"GITHUB_TOKEN": GITHUB_TOKEN.reveal()}
     old = scene.app.git("rev-parse", "HEAD")
