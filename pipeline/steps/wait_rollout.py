@@ -32,6 +32,9 @@ OUTAGE_SECONDS = 60.0
 """How long Argo CD may be silent: its API server restarts within 20 to 30 s."""
 REFRESH_AGAIN_SECONDS = 15.0
 """A git server may show a push late; Argo CD would look again by itself after three minutes."""
+INSIST_SECONDS = 1.0
+"""After a refresh that did not bring our commit: asked for while another was under way, it ends with that one, which
+may have read git before our push."""
 RETRY_SECONDS = 1.0
 """After a question that Argo CD did not answer."""
 ASK_AGAIN_SECONDS = 5.0
@@ -111,6 +114,7 @@ class _Watch:
     been_there: bool = False
     refreshing: bool = False
     asked_refresh: float
+    insisted: bool = False
     asked_sync: float = float("-inf")
     asked_end: float = float("-inf")
     asked: float = float("-inf")
@@ -127,6 +131,11 @@ class _Watch:
     uses: tuple[bool | None, ...] = ()
     """Of each image whether the manifests name it, as far as Argo CD tells."""
     final: Application | None = None
+
+
+def _patience(watch: _Watch) -> float:
+    """Seconds between two refreshes."""
+    return REFRESH_AGAIN_SECONDS if watch.insisted or watch.been_there or not watch.fresh else INSIST_SECONDS
 
 
 def wait_rollout(
@@ -208,7 +217,7 @@ class _Wait:
 
     def _wake(self, watch: _Watch) -> float:
         """When to look at the application again if nothing is reported."""
-        return min(watch.look_again, watch.asked_refresh + REFRESH_AGAIN_SECONDS)
+        return min(watch.look_again, watch.asked_refresh + _patience(watch))
 
     def _take(self, event: Event | None, feed: Feed) -> _Watch | None:
         """Note what was reported; returns the application that it concerns."""
@@ -237,7 +246,8 @@ class _Wait:
     def _step(self, watch: _Watch, feed: Feed, now: float) -> None:
         """Judge one application, and ask what the judgement needs."""
         watch.look_again = float("inf")
-        if now - watch.asked_refresh >= REFRESH_AGAIN_SECONDS:
+        if now - watch.asked_refresh >= _patience(watch):
+            watch.insisted |= watch.fresh
             self._refresh_again(watch, feed, now)
         if watch.state is None or self._begin_sync(watch, watch.state, now):
             return

@@ -277,7 +277,7 @@ def test_a_history_that_fails_is_asked_again_later() -> None:
 
     story = Story([(0.0, seen(LATER, refreshed=True))], tree_now=tree(pod()))
     assert only(run(story, history=Moody(), images=())).outcome == "deployed"
-    assert story.now == 15.0
+    assert story.now == 1.0
     assert "the order of bbbbbbb and aaaaaaa cannot be told: git.example: no answer" in story.said
 
 
@@ -362,7 +362,19 @@ def test_another_hanging_init_container_is_asked_every_five_seconds_until_the_de
 def test_argocd_looks_at_git_again_while_our_commit_is_not_there() -> None:
     story = Story([(0.2, seen(OLD, refreshed=True))])
     run(story, timeout_seconds=40)
-    assert [line for line in story.asked if "refresh" in line] == [f"refresh demo at {at}" for at in (0, 15, 30)]
+    assert [line for line in story.asked if "refresh" in line] == [f"refresh demo at {at}" for at in (0, 1, 16, 31)]
+
+
+def test_a_refresh_that_another_ones_answer_swallowed_is_asked_for_at_once() -> None:
+    story = Story([(0.2, seen(OLD, refreshed=True)), (1.2, seen(refreshed=True))], tree_now=tree(pod()))
+    assert only(run(story)).outcome == "deployed"
+    assert [line for line in story.asked if "refresh" in line] == ["refresh demo at 0", "refresh demo at 1"]
+
+
+def test_no_second_look_at_git_is_asked_for_where_our_commit_is_there() -> None:
+    story = Story([(0.2, seen(health="Progressing", refreshed=True)), (9.0, seen(version=2))], tree_now=tree(pod()))
+    assert only(run(story)).outcome == "deployed"
+    assert [line for line in story.asked if "refresh" in line] == ["refresh demo at 0"]
 
 
 # outages
